@@ -1,0 +1,1 @@
+"""The commands: each composes its config, builds what it names, runs, and closes."""

@@ -1,0 +1,127 @@
+"""From a composed Hydra config to the objects that it names. Light: nothing here imports torch."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from crrn.errors import ConfigError, CrrnError
+
+INSTANTIATE_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
+
+
+def config_folder() -> Path:
+    """The folder of the YAML files: inside an installed package, or at the root of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def register_resolvers() -> None:
+    """Makes ``${crrn.run_dir:...}`` and ``${crrn.slug:...}`` known to OmegaConf."""
+    OmegaConf.register_new_resolver("crrn.run_dir", run_directory, replace=True)
+    OmegaConf.register_new_resolver("crrn.slug", slug, replace=True)
+
+
+def run_directory(root: str, name: str, ablation: str, resume: str | None) -> str:
+    """``runs/NAME``, with the ablation's name behind it; the run that ``resume`` names wins."""
+    if resume not in (None, "", "auto"):
+        path = Path(str(resume))
+        return str(path.parent.parent if path.suffix == ".ckpt" else path)
+    return str(Path(root) / (name if ablation == "none" else f"{name}-{ablation}"))
+
+
+def slug(overrides: str) -> str:
+    """A folder's name from a job's overrides: readable, and short enough for every file system."""
+    readable = re.sub(r"[^A-Za-z0-9=.,_-]+", "_", overrides) or "job"
+    if len(readable) <= 100:
+        return readable
+    return readable[:90] + "-" + hashlib.blake2b(overrides.encode(), digest_size=4).hexdigest()
+
+
+def settings_of(cfg: DictConfig, command: Callable[..., Any]) -> dict[str, Any]:
+    """The resolved config as plain values, checked against the parameters of the command that it is for.
+
+    Parameters with a default are no settings.
+
+    Raises:
+        ConfigError: a setting is missing, cannot be resolved, or is unknown.
+    """
+    try:
+        missing = sorted(OmegaConf.missing_keys(cfg))
+        settings = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    if missing:
+        raise ConfigError(f"Give a value to {' and '.join(missing)}, as in {missing[0]}=VALUE.")
+    assert isinstance(settings, dict)
+    known = [name for name, parameter in inspect.signature(command).parameters.items() if parameter.default is parameter.empty]
+    refuse_unknown(settings, known, "", "the command")
+    return {str(key): value for key, value in settings.items()}
+
+
+def check_keys(path: str, node: dict[Any, Any], target: Callable[..., Any]) -> None:
+    """Refuses keys that are no parameters of the target: ``+trainer.max_epoch=1`` must not pass silently."""
+    parameters = inspect.signature(target).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    refuse_unknown(node, [parameter.name for parameter in parameters], path, f"{path} ({getattr(target, '__name__', target)})")
+
+
+def refuse_unknown(node: dict[Any, Any], known: list[str], path: str, taker: str) -> None:
+    """Raises a ConfigError for the first key that is not known."""
+    for key in node:
+        if key not in known and key not in INSTANTIATE_KEYS:
+            where = f"{path}.{key}" if path else key
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"{taker} takes {', '.join(known)}."
+            raise ConfigError(f"Unknown setting {where}; {hint}")
+
+
+def build(node: Any, path: str) -> Any:
+    """Builds what a node and the nodes inside it name by ``_target_``; each node maps one to one to a signature.
+
+    The one place that calls Hydra's ``instantiate``.
+
+    Args:
+        node: plain values.
+        path: the node's place in the config, for messages.
+
+    Raises:
+        ConfigError: a target is unknown, or a key is none of its parameters.
+    """
+    for at, inner in nodes_with_target(node, path):
+        try:
+            target = get_object(inner["_target_"])
+        except Exception as error:
+            raise ConfigError(f"{at}._target_={inner['_target_']} cannot be imported: {error}") from error
+        check_keys(at, inner, target)
+    try:
+        return instantiate(node, _convert_="all") if isinstance(node, dict) else node
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, CrrnError):
+            raise cause from error
+        raise ConfigError(f"{path} cannot be made: {cause or error}") from error
+
+
+def nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All nodes below ``node`` that name a target, with their places."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from nodes_with_target(value, f"{path}.{key}")
+    elif isinstance(node, list):
+        for number, value in enumerate(node):
+            yield from nodes_with_target(value, f"{path}[{number}]")

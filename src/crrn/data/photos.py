@@ -1,0 +1,147 @@
+"""Decoding photos, and keeping the decoded ones in memory."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from crrn.errors import DataError
+
+Photo = NDArray[np.uint8]
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def check_photo(file: Path, min_side: int) -> None:
+    """Read a photo's header.
+
+    Raises:
+        DataError: naming the file, when it is no readable image or its short side is below `min_side` pixels.
+    """
+    try:
+        with Image.open(file) as image:
+            size = image.size
+    except Exception as error:  # PIL's plugins raise all kinds of errors on broken files
+        raise _unreadable(file, error) from error
+    if min(size) < min_side:
+        raise DataError(
+            f"{file} is too small ({size[1]}x{size[0]} pixels, height x width; the short side must have {min_side} or "
+            "more): remove the file, lower data.min_side, or set data.on_corrupt=skip."
+        )
+
+
+def read_photo(file: Path, size: tuple[int, int]) -> Photo:
+    """Decode a photo and squeeze it, whole, to `size` = (height, width); gives uint8 (height, width, 3), RGB.
+
+    The EXIF orientation is applied; grey, palette and 16-bit images become 8-bit RGB; transparency is dropped. A JPEG
+    much larger than `size` is decoded at a half, a quarter or an eighth of its size, which is faster.
+
+    Raises:
+        DataError: naming the file, when it is missing, corrupt or truncated.
+    """
+    try:
+        with Image.open(file) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            turned = orientation in (5, 6, 7, 8)
+            image.draft(image.mode, (size[0], size[1]) if turned else (size[1], size[0]))
+            upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+            pixels = _rgb(upright)
+    except Exception as error:  # as above
+        raise _unreadable(file, error) from error
+    return resize(pixels, size)
+
+
+def resize(photo: Photo, size: tuple[int, int]) -> Photo:
+    """Squeeze a photo (h, w, 3) to `size` = (height, width)."""
+    height, width = photo.shape[:2]
+    if (height, width) == size:
+        return photo
+    # Area averaging where it shrinks much; bilinear interpolation is three times as fast and hardly aliases elsewhere.
+    shrink = max(height / size[0], width / size[1])
+    interpolation = cv2.INTER_AREA if shrink > 1.5 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(photo, (size[1], size[0]), interpolation=interpolation), dtype=np.uint8)
+
+
+class PhotoBank:
+    """Photos by index, each squeezed to one canonical size.
+
+    With `cache`, each photo is decoded once and kept in memory that the worker processes share: an anonymous map, made
+    before they are forked, into which whoever decodes a photo first writes it. Cached or not, the bits are the same.
+
+    Args:
+        files: the photos.
+        size: the canonical size (height, width).
+        cache: keep decoded photos; takes height * width * 3 bytes a photo, claimed as photos are read.
+
+    Raises:
+        DataError: no memory for the cache.
+    """
+
+    def __init__(self, files: Sequence[Path], size: tuple[int, int], cache: bool = False) -> None:
+        self.files = list(files)
+        self.size = size
+        self._photos: Photo | None = None
+        self._filled: NDArray[np.uint8] | None = None
+        if cache:
+            shape = (len(self.files), *size, 3)
+            try:
+                memory = mmap.mmap(-1, math.prod(shape))
+            except OSError as error:
+                raise DataError(
+                    f"there is no memory for a cache of {len(self.files)} photos ({math.prod(shape) / 1e9:.1f} GB): "
+                    "set data.cache=false."
+                ) from error
+            self._photos = np.frombuffer(memory, np.uint8).reshape(shape)
+            self._filled = np.frombuffer(mmap.mmap(-1, len(self.files)), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Photo:
+        """Photo number `index`, uint8 (height, width, 3); not to be written to.
+
+        Raises:
+            DataError: naming the file, when it cannot be decoded.
+        """
+        if self._photos is None or self._filled is None:
+            return read_photo(self.files[index], self.size)
+        if not self._filled[index]:
+            # Two workers may decode the same photo at the same time: they write the same bytes. The mark comes last.
+            self._photos[index] = read_photo(self.files[index], self.size)
+            self._filled[index] = 1
+        return self._photos[index]
+
+
+def _rgb(image: Image.Image) -> Photo:
+    if image.mode.startswith("I"):  # 16-bit grey, which PIL would clip to 8 bits
+        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
+    if "transparency" in image.info:  # PIL warns about palettes with transparency that go straight to RGB
+        image = image.convert("RGBA")
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _unreadable(file: Path, error: Exception) -> DataError:
+    reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).split(" '")[0].rstrip(".:")
+    return DataError(
+        f"{file} cannot be read as a photo ({reason}): remove or replace the file, or set data.on_corrupt=skip to go "
+        "on without it."
+    )

@@ -1,0 +1,148 @@
+"""All of a run's data randomness: which photos, parameters and sizes, as pure functions of (seed, epoch, counter).
+
+Nothing is drawn from a global or a running stream, so any number of workers or ranks, any prefetching and any resume
+see the same mixtures. Each draw has its own Philox generator: the key is (seed, epoch), the counter is (stream, k).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crrn.errors import DataError
+
+Size = tuple[int, int]
+
+
+class Recipe(NamedTuple):
+    """One mixture to be.
+
+    Attributes:
+        background: index into the plan's backgrounds.
+        reflection: index into the plan's reflections.
+        augmentation: the augmentation's seeds for the background and the reflection.
+        parameters: the formation model's parameters.
+    """
+
+    background: int
+    reflection: int
+    augmentation: tuple[int, int]
+    parameters: dict[str, float]
+
+
+class MixingPlan:
+    """The recipes of all mixtures of a run.
+
+    In each epoch the backgrounds are gone through in a random order, then again in another one, and so are the
+    reflections: how often two photos appear differs by one at most. A photo is never mixed with itself, also where the
+        two
+    lists share photos (with only two reflections this can cost their counts the exact balance).
+
+    Args:
+        seed: any whole number.
+        backgrounds: the background photos.
+        reflections: the reflection photos.
+        draw: gives a formation model's parameters for one mixture from a generator.
+        sizes: the batch sizes (height, width) to choose from.
+
+    Raises:
+        DataError: both lists hold one and the same photo.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        backgrounds: Sequence[Path],
+        reflections: Sequence[Path],
+        draw: Callable[[np.random.Generator], dict[str, float]],
+        sizes: Sequence[Size],
+    ) -> None:
+        self.seed = seed
+        self.draw = draw
+        self.sizes = tuple(sizes)
+        numbers = {file: number for number, file in enumerate(dict.fromkeys([*backgrounds, *reflections]))}
+        self._reflections = np.array([numbers[file] for file in reflections])
+        photos = np.array([numbers[file] for file in backgrounds])
+        # With a single reflection, that photo cannot be a background too.
+        usable = photos != self._reflections[0] if len(reflections) == 1 else np.ones(len(photos), bool)
+        if not usable.any():
+            raise DataError(
+                f"background and reflection are both the one photo {reflections[0]}: set data.background or "
+                "data.reflection to a folder with more photos."
+            )
+        self._background_index = np.flatnonzero(usable)
+        self._backgrounds = photos[usable]
+        self._matching = lru_cache(maxsize=4)(self._match)
+
+    def __call__(self, epoch: int, k: int) -> Recipe:
+        """The recipe of mixture k >= 0 of an epoch; k is unbounded."""
+        cycle, position = divmod(k, len(self._reflections))
+        rng = generator(self.seed, epoch, Stream.MIXTURE, k)
+        # The augmentation is drawn first: another formation model then still sees the same photos, turned the same way.
+        first, second = rng.integers(2**32, size=2)
+        return Recipe(
+            background=int(self._background_index[self._background_order(epoch, k, 1)[0]]),
+            reflection=int(self._matching(epoch, cycle)[position]),
+            augmentation=(int(first), int(second)),
+            parameters=self.draw(rng),
+        )
+
+    def size(self, epoch: int, batch: int) -> Size:
+        """The size of batch number `batch` of an epoch: one of `sizes`, each equally likely (our choice)."""
+        rng = generator(self.seed, epoch, Stream.SIZE, batch)
+        return self.sizes[int(rng.integers(len(self.sizes)))]
+
+    def _background_order(self, epoch: int, first: int, count: int) -> NDArray[np.int64]:
+        """The backgrounds of mixtures `first` to `first + count` - 1."""
+        length = len(self._backgrounds)
+        cycles = range(first // length, (first + count - 1) // length + 1)
+        orders = [permutation(self.seed, epoch, Stream.BACKGROUND, cycle, length) for cycle in cycles]
+        return np.concatenate(orders)[first % length :][:count]
+
+    def _match(self, epoch: int, cycle: int) -> NDArray[np.int64]:
+        """One pass over the reflections, rearranged so that none meets itself among its backgrounds."""
+        count = len(self._reflections)
+        order = permutation(self.seed, epoch, Stream.REFLECTION, cycle, count).copy()
+        background = self._backgrounds[self._background_order(epoch, cycle * count, count)]
+        clashes = np.flatnonzero(background == self._reflections[order])
+        if len(clashes) == 1:
+            # Swap with the next place that has another background: neither of the two then meets itself.
+            clash = int(clashes[0])
+            places = (clash + np.arange(1, count)) % count
+            others = places[background[places] != background[clash]]
+            if len(others) == 0:  # nothing to swap with (two reflections, or one background): take another reflection
+                order[clash] = (order[clash] + 1) % count
+                return order
+            clashes = np.array([clash, int(others[0])])
+        order[clashes] = order[np.roll(clashes, 1)]
+        return order
+
+
+class Stream(IntEnum):
+    """What a generator is for: draws for different purposes never share numbers."""
+
+    MIXTURE = 0
+    SIZE = 1
+    BACKGROUND = 2
+    REFLECTION = 3
+
+
+def generator(seed: int, epoch: int, stream: Stream, counter: int) -> np.random.Generator:
+    """The random numbers of one purpose: a pure function of the arguments, with no state kept anywhere."""
+    # The lowest two of the counter's four words are left to the generator itself.
+    key = np.array([seed % 2**64, epoch], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, stream, counter], dtype=np.uint64)))
+
+
+@lru_cache(maxsize=16)
+def permutation(seed: int, epoch: int, stream: Stream, cycle: int, count: int) -> NDArray[np.int64]:
+    """The random order in which pass number `cycle` of an epoch goes through `count` photos; not to be written to."""
+    order = generator(seed, epoch, stream, cycle).permutation(count)
+    order.setflags(write=False)
+    return order

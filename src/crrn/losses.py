@@ -1,0 +1,109 @@
+"""The loss of CRRN as named terms with weights (paper Eq. 3-7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from crrn.errors import ConfigError
+from crrn.image import similarity
+from crrn.layers import Layers
+
+TERMS = ("ssim", "si", "l1")
+"""Of an estimate x and its target y, each a mean over all pixels: 1 - SSIM(x, y); 1 - SI(x, y); |x - y|."""
+
+
+class ReconstructionLoss(nn.Module):
+    """Weighted sum of named terms on the three layers.
+
+    A term is "ssim" = 1 - mean SSIM (Eq. 4), "si" = 1 - mean SI (Eq. 5) or "l1" = mean absolute difference; SSIM and
+    SI are as in `crrn.image.similarity`. A weight that is absent, None or 0 leaves its term out: it is not computed.
+    Eq. 7 is background={"ssim": 0.8, "l1": 1}, reflection={"ssim": 1}, gradient={"si": 1}: gamma = 0.8 multiplies the
+    background's SSIM alone.
+
+    Args:
+        background, reflection, gradient: weight of each term on that layer.
+
+    Raises:
+        ConfigError: a term is unknown, a weight negative or not a number, or no term is left.
+    """
+
+    def __init__(
+        self,
+        background: Mapping[str, float | None] | None = None,
+        reflection: Mapping[str, float | None] | None = None,
+        gradient: Mapping[str, float | None] | None = None,
+    ) -> None:
+        super().__init__()
+        layers = {"background": background, "reflection": reflection, "gradient": gradient}
+        weights = {layer: _weights(layer, terms or {}) for layer, terms in layers.items()}
+        self.weights = {layer: terms for layer, terms in weights.items() if terms}
+        if not self.weights:
+            raise ConfigError("the loss has no term: give at least one weight, e.g. loss.background.l1=1")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that a term looks at; a target of another layer need not be made."""
+        return tuple(self.weights)
+
+    def forward(self, estimate: Layers, target: Layers) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compare estimated layers, unclipped, with their targets; in float32 (float64 if given so), also under
+        autocast.
+
+        Args:
+            estimate: what a network returned, (N, C, H, W) each; H, W >= 11 where a term is "ssim" or "si".
+            target: the true layers, of the same shapes.
+
+        Returns:
+            The weighted sum, and each term's value without its weight, detached, under names such as "background_ssim".
+
+        Raises:
+            ConfigError: a term is on a layer that the network does not estimate or the data does not give.
+        """
+        total: Tensor | None = None
+        values: dict[str, Tensor] = {}
+        for layer, weights in self.weights.items():
+            x, y = getattr(estimate, layer), getattr(target, layer)
+            for side, image in (("the network does not estimate", x), ("the data does not give", y)):
+                if image is None:
+                    raise ConfigError(
+                        f"loss.{layer}.{next(iter(weights))} is on a layer that {side}: set loss.{layer}=null or "
+                        f"choose a network and data with the {layer}"
+                    )
+            for term, value in _terms(x, y, weights).items():
+                values[f"{layer}_{term}"] = value.detach()
+                weighted = weights[term] * value
+                total = weighted if total is None else total + weighted
+        assert total is not None  # the constructor saw to it
+        return total, values
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{layer}={terms}" for layer, terms in self.weights.items())
+
+
+def _terms(x: Tensor, y: Tensor, names: Mapping[str, float]) -> dict[str, Tensor]:
+    """The named terms' values; SSIM and SI share their statistics."""
+    maps: dict[str, Callable[[similarity.Moments], Tensor]] = {"ssim": similarity.ssim_map, "si": similarity.si_map}
+    values = {}
+    if maps.keys() & names.keys():
+        moments = similarity.moments(x, y)
+        values = {name: 1 - maps[name](moments).mean() for name in names if name in maps}
+    if "l1" in names:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        values["l1"] = (x.to(dtype) - y).abs().mean()
+    return values
+
+
+def _weights(layer: str, terms: Mapping[str, float | None]) -> dict[str, float]:
+    """The terms with a weight, checked."""
+    for term, weight in terms.items():
+        if term not in TERMS:
+            raise ConfigError(f"loss.{layer}.{term} is not a term: choose of {', '.join(TERMS)}")
+        if weight is not None and not (isinstance(weight, int | float) and 0 <= weight < math.inf):
+            raise ConfigError(
+                f"loss.{layer}.{term}={weight} is not a weight: give a number that is not negative, or null"
+            )
+    return {term: float(weight) for term, weight in terms.items() if weight}

@@ -1,0 +1,55 @@
+"""CEILNet's mixture formation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from crrn.errors import ConfigError
+from crrn.image.filters import filter_separable, gaussian_kernel
+from crrn.mixing.model import Mixture, checked_range, per_image
+
+
+class CEILNetMixing:
+    """A blurred reflection, darkened where the sum would saturate (Fan et al., ICCV 2017).
+
+    R is blurred by a Gaussian, sigma ~ U[2, 5]; I = B + R. Where I exceeds 1 somewhere, the reflection is lowered as a
+    whole: m = 1.3 * mean of I - 1 over all values of the image above 1, R = clip(R - m), and then I = clip(B + R). The
+    blur continues the image beyond its border by reflection (our choice).
+
+    The targets are B and the R that was added, both in [0, 1].
+
+    Args:
+        sigma: range of the blur's standard deviation in pixels.
+        kernel: side of the blur's window in pixels, odd.
+        lowering: the factor 1.3.
+
+    Raises:
+        ConfigError: a range that is not 0.1 <= low <= high <= 100, an even or non-positive kernel, or a negative
+            factor.
+    """
+
+    def __init__(self, sigma: Sequence[float] = (2.0, 5.0), kernel: int = 11, lowering: float = 1.3) -> None:
+        self.sigma = checked_range("mixing.sigma", sigma, 0.1, 100)
+        if kernel < 1 or kernel % 2 == 0:
+            raise ConfigError(f"mixing.kernel={kernel} has no centre: give an odd number of pixels, e.g. 11.")
+        if lowering < 0:
+            raise ConfigError(f"mixing.lowering={lowering:g} would brighten the reflection: give 0 or more, e.g. 1.3.")
+        self.kernel = kernel
+        self.lowering = lowering
+
+    def draw(self, rng: np.random.Generator) -> dict[str, float]:
+        """Draw sigma of one mixture, uniformly from its range."""
+        return {"sigma": rng.uniform(*self.sigma)}
+
+    def __call__(self, background: Tensor, reflection: Tensor, parameters: Mapping[str, Tensor]) -> Mixture:
+        """Form mixtures of (N, 3, H, W) layers in [0, 1] with the parameter "sigma" (N,)."""
+        window = gaussian_kernel(self.kernel, parameters["sigma"].to(reflection))
+        blurred = filter_separable(reflection, window, border="reflect")
+        excess = (background + blurred - 1).clamp(min=0)
+        # An image without excess has a sum and a count of 0: it is not lowered.
+        mean_excess = excess.sum((1, 2, 3)) / (excess > 0).sum((1, 2, 3)).clamp(min=1)
+        visible = (blurred - per_image(self.lowering * mean_excess, blurred)).clamp(0, 1)
+        return Mixture((background + visible).clamp(0, 1), background, visible)

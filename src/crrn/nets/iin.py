@@ -1,0 +1,128 @@
+"""IiN, the image inference network (paper Sec. 4.1)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crrn.errors import ConfigError
+from crrn.image.padding import crop, pad_to_multiple
+from crrn.layers import Layers
+from crrn.nets.blocks import Branches, conv, initialise, scaled, upsample
+from crrn.nets.gin import FEATURES, MULTIPLE
+from crrn.nets.vgg import VGG16
+
+FEATURE_A = (((1, 96), (7, 192)), ((3, 192),), ((1, 256), (3, 256), (3, 192)))
+FEATURE_B = (((1, 128), (7, 192)), ((1, 128), (3, 192)), ((1, 128), (3, 128)), ((1, 128), (3, 128), (3, 128)))
+"""Branches of (kernel, channels): Inception-ResNet-v2's reductions at stride 1, pooling replaced by 1x1, 7x7 (paper)."""
+
+PARALLEL = 3
+UPSAMPLING = (256, 128, 64, 32, 16)
+"""Channels of each of the three parallel transposed convolutions of the five levels."""
+
+
+class IiN(nn.Module):
+    """From a mixture to its background and reflection.
+
+    VGG16 leads to 1/32 of the size, one conv 3x3 replaces its fully connected layers, feature extraction A follows;
+    five levels of three parallel transposed convolutions lead back, each concatenated with the VGG16 tap and the GiN
+    feature of equal resolution; feature extraction B stands at 1/8. The head's first three channels r give the
+    background by residual learning, B = I - r (paper); the other three are the reflection (our choice). The head's
+    last convolution starts at zero, so that an untrained network is the identity (our choice).
+
+    Args:
+        width: factor of every channel count; 1.0 is the paper's network, 39.9 M parameters with gradient features.
+        encoder_weights: "imagenet", a path, or None for a random encoder; see `crrn.nets.vgg.VGG16`.
+        gradient_features: whether GiN's five decoder features are given to `forward` and concatenated. False is the
+            ablation "IiN only": the concatenations shrink by GiN's widths.
+
+    Raises:
+        ConfigError: the width is not positive.
+        WeightsError: the encoder weights cannot be had or do not fit.
+    """
+
+    def __init__(
+        self,
+        width: float = 1.0,
+        encoder_weights: str | os.PathLike[str] | None = None,
+        gradient_features: bool = False,
+    ) -> None:
+        super().__init__()
+        self.width = float(width)
+        self.gradient_features = gradient_features
+        self.encoder = VGG16(width, encoder_weights)
+        taps = self.encoder.channels
+        guides = [scaled(channels, width) if gradient_features else 0 for channels in FEATURES]
+        skips = [tap + guide for tap, guide in zip((*taps[-2::-1], 0), guides, strict=True)]
+        ups = [PARALLEL * scaled(channels, width) for channels in UPSAMPLING]
+
+        self.bottleneck = conv(taps[-1], scaled(256, width), 3)
+        self.feature_a = _feature(scaled(256, width), FEATURE_A, width)
+        self.feature_b = _feature(ups[1] + skips[1], FEATURE_B, width)
+        inputs = (
+            self.feature_a.channels,
+            ups[0] + skips[0],
+            self.feature_b.channels,
+            ups[2] + skips[2],
+            ups[3] + skips[3],
+        )
+        self.upsampling = nn.ModuleList(upsample(*channels) for channels in zip(inputs, ups, strict=True))
+        self.head = nn.Sequential(
+            conv(ups[4] + skips[4], scaled(32, width), 3),
+            nn.Conv2d(scaled(32, width), 6, 3, padding=1),
+        )
+        for module in (self.bottleneck, self.feature_a, self.feature_b, self.upsampling, self.head):
+            initialise(module)
+        for parameter in self.head[-1].parameters():
+            nn.init.zeros_(parameter)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `build_network` rebuilds the structure from."""
+        if self.gradient_features:
+            raise ConfigError("an IiN with gradient features is a part of CRRN: save or rebuild the CRRN that holds it")
+        return {"architecture": "iin", "width": self.width}
+
+    def forward(self, mixture: Tensor, gradient_features: Sequence[Tensor] | None = None) -> Layers:
+        """Estimate background and reflection.
+
+        Args:
+            mixture: (N, 3, H, W) in [0, 1], any H, W >= 1.
+            gradient_features: GiN's decoder features of the padded mixture, coarse to fine; given exactly when the
+                network was built with them.
+
+        Returns:
+            Layers with `background` and `reflection`, (N, 3, H, W), unclipped, of the mixture's dtype.
+
+        Raises:
+            ValueError: gradient features are given to a network built without them, or missing in one built with them.
+        """
+        if (gradient_features is not None) != self.gradient_features:
+            raise ValueError(f"this IiN was built with gradient_features={self.gradient_features}")
+        height, width = mixture.shape[-2:]
+        mixture = pad_to_multiple(mixture, MULTIPLE)
+        taps = self.encoder(mixture)
+        skips = [[tap] for tap in taps[-2::-1]] + [[]]
+        for skip, feature in zip(skips, gradient_features or (), strict=False):
+            skip.append(feature)
+
+        x = self.feature_a(self.bottleneck(taps[-1]))
+        for level, (up, skip) in enumerate(zip(self.upsampling, skips, strict=True)):
+            if level == 2:
+                x = self.feature_b(x)
+            x = torch.cat((up(x), *skip), dim=1)
+        residual, reflection = self.head(x).to(mixture.dtype).split(3, dim=1)
+        return Layers(
+            background=crop(mixture - residual, height, width),
+            reflection=crop(reflection, height, width),
+        )
+
+
+def _feature(channels_in: int, branches: Sequence[Sequence[tuple[int, int]]], width: float) -> Branches:
+    return Branches(
+        channels_in, [[(kernel, scaled(channels, width)) for kernel, channels in blocks] for blocks in branches]
+    )

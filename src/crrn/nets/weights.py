@@ -1,0 +1,121 @@
+"""Networks in files: a safetensors file rebuilds its network alone; a training checkpoint is read the same way."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from crrn.errors import CheckpointError, ConfigError
+from crrn.files import write_atomically
+from crrn.nets.build import build_network
+from crrn.nets.state import mismatches
+
+METADATA = "crrn"
+"""Key of our entry, {"net": config, ...}, in a safetensors file's metadata (as JSON) and in a training checkpoint."""
+
+PREFIX = "net."
+"""Prefix of the network's weights in a training checkpoint's state dict."""
+
+
+def save_network(network: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write a network's weights, and the config that rebuilds it, as one safetensors file.
+
+    The file appears whole or not at all.
+
+    Raises:
+        RunError: the place cannot be written to.
+    """
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    metadata = {METADATA: json.dumps({"net": network.config})}
+    with write_atomically(Path(path)) as file:
+        file.write(save(state, metadata))
+
+
+def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> nn.Module:
+    """Rebuild a network from its file alone.
+
+    Args:
+        path: a file of `save_network`, or a training checkpoint (.ckpt). Neither can run code.
+        device: where the network is wanted.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing or torn, is of another kind, or its weights are not those of its
+            architecture.
+    """
+    path = Path(path)
+    config, state = _read(path)
+    network = _skeleton(path, config)
+    wrong = mismatches(network.state_dict(), state)
+    if wrong:
+        raise CheckpointError(
+            f"{path} does not hold the weights of its architecture {config}: "
+            f"{len(wrong)} weights differ in name or shape, {wrong[0]!r} first; save the network with its own config"
+        )
+    network.load_state_dict(state, assign=True)
+    return network.to(device).eval()
+
+
+def network_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The config {"architecture": ..., "width": ...} of the network in a file; CheckpointError as in `load_network`."""
+    path = Path(path)
+    config, _ = _read(path, weights=False)
+    _skeleton(path, config)
+    return config
+
+
+def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A file's network config and, when asked for, its weights."""
+    if not path.is_file():
+        raise CheckpointError(
+            f"the checkpoint {path} is missing: give the path of a .safetensors or .ckpt file that crrn wrote"
+        )
+    read = _read_checkpoint if path.suffix == ".ckpt" else _read_safetensors
+    try:
+        record, state = read(path, weights)
+        return dict(record["net"]), state
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} was not written by crrn: it does not say which network it holds") from error
+
+
+def _read_safetensors(path: Path, weights: bool) -> tuple[Any, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {})[METADATA])
+            return record, {name: file.get_tensor(name) for name in file.keys()} if weights else {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} is not a safetensors file, or a torn one ({error}): copy or save it again"
+        ) from error
+
+
+def _read_checkpoint(path: Path, weights: bool) -> tuple[Any, dict[str, Tensor]]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a torn or hostile file can fail anywhere in the reader
+        raise CheckpointError(
+            f"{path} cannot be read as a training checkpoint ({type(error).__name__}): "
+            "it is torn, or holds objects other than weights and plain values, which crrn does not load"
+        ) from error
+    state = {
+        name.removeprefix(PREFIX): value for name, value in checkpoint["state_dict"].items() if name.startswith(PREFIX)
+    }
+    return checkpoint[METADATA], state
+
+
+def _skeleton(path: Path, config: dict[str, Any]) -> nn.Module:
+    """The network without memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return build_network(architecture=config["architecture"], width=config["width"])
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, ConfigError) as error:
+        raise CheckpointError(f"{path} names a network that this crrn cannot build, {config}: {error!r}") from error

@@ -1,0 +1,148 @@
+"""The two LightningModules: GiN alone, then the whole network (paper section 4.3).
+
+Both are thin: the network, the loss and the data are made elsewhere; a module only says what one training step and one
+validation step are, and which weights the optimizer may touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from crrn import __version__
+from crrn.errors import CheckpointError
+from crrn.image.gradient import gradient_magnitude
+from crrn.layers import Layers
+from crrn.losses import ReconstructionLoss
+from crrn.metrics import ImageQuality
+from crrn.mixing import Mixture
+from crrn.training.schedules import Schedule
+
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+
+
+class StageTraining(L.LightningModule):
+    """What both stages share: one step, one validation, the optimizer.
+
+    Every parameter of ``net`` is trained, and nothing else exists in the module, so a stage that trains a part of a larger
+    network is given that part.
+
+    Args:
+        net: a remover, (N, 3, H, W) in [0, 1] to :class:`Layers`, with a plain ``config`` dict.
+        loss: the weighted terms.
+        optimizer: called as ``optimizer(parameters, lr=learning_rate)``.
+        learning_rate: the peak learning rate.
+        schedule: called as ``schedule(optimizer, steps_per_epoch=..., epochs=...)``; steps once per optimizer step.
+    """
+
+    name: ClassVar[str]
+    """The stage's name: its folder in the run directory and its prefix in the curves."""
+
+    monitor: ClassVar[str]
+    """The validation metric, higher is better, by which ``best.ckpt`` is chosen."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: ReconstructionLoss,
+        optimizer: OptimizerFactory,
+        learning_rate: float,
+        schedule: Schedule,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.terms: dict[str, Tensor] = {}
+        """The loss and its terms at the latest training step, detached and still on the device."""
+        self.quality = nn.ModuleDict({name: ImageQuality() for name in (*Layers._fields, *self.identity_names())})
+
+    @staticmethod
+    def identity_names() -> tuple[str, str]:
+        """Rows of the identity (output = input): the mixture as background, and its gradient as the background's."""
+        return "identity_background", "identity_gradient"
+
+    def forward(self, mixture: Tensor) -> Layers:
+        """Estimates the layers of ``mixture``, (N, 3, H, W) in [0, 1]."""
+        layers: Layers = self.net(mixture)
+        return layers
+
+    def training_step(self, batch: Mixture, batch_idx: int) -> Tensor:
+        loss, terms = self.loss(self(batch.mixture), target_layers(batch, self.loss.layers))
+        self.terms = {"loss": loss.detach(), **terms}
+        return loss
+
+    def validation_step(self, batch: Mixture, batch_idx: int) -> None:
+        targets = target_layers(batch)
+        rows = dict(zip(Layers._fields, self(batch.mixture), strict=True))
+        if rows["background"] is not None:
+            rows["identity_background"] = batch.mixture
+        if rows["gradient"] is not None:
+            rows["identity_gradient"] = gradient_magnitude(batch.mixture)
+        for row, estimate in rows.items():
+            if estimate is not None:
+                self.quality[row].update(estimate.float(), getattr(targets, row.removeprefix("identity_")))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs ``val/<row>_<metric>``, such as ``val/background_ssim`` beside ``val/identity_background_ssim``."""
+        for row, quality in self.quality.items():
+            if quality.update_called:
+                values = {f"val/{row}_{metric}": value for metric, value in quality.compute().items()}
+                self.log_dict(values, logger=False, rank_zero_only=False)
+                quality.reset()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        parameters: Iterable[nn.Parameter] = self.net.parameters()
+        optimizer = self.optimizer(parameters, lr=self.learning_rate)
+        epochs = self.trainer.max_epochs or 1
+        steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // epochs)
+        scheduler = self.schedule(optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what a reader needs to rebuild the network: plain values, so that ``weights_only=True`` loads it."""
+        checkpoint["crrn"] = {"net": dict(self.net.config), "stage": self.name, "version": __version__}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another stage or architecture before its weights are touched."""
+        found = checkpoint.get("crrn")
+        if not isinstance(found, dict) or "net" not in found:
+            raise CheckpointError("The checkpoint was not written by crrn: it does not say which network it holds.")
+        if found.get("stage") != self.name or found["net"] != self.net.config:
+            raise CheckpointError(
+                f"The checkpoint holds stage '{found.get('stage')}' of {describe(found['net'])}, but the run trains stage "
+                f"'{self.name}' of {describe(self.net.config)}; give the same net.* settings, or start a new run with name=NEW."
+            )
+
+
+class GinPretraining(StageTraining):
+    """Stage 1: GiN alone learns the background's gradient (paper: 40 epochs at 1e-4; its loss L_SI is our choice)."""
+
+    name = "gin"
+    monitor = "val/gradient_si"
+
+
+class JointTraining(StageTraining):
+    """Stage 2: GiN and IiN end to end under Eq. 7 (paper: 50 epochs at 1e-4, 30 at 1e-5)."""
+
+    name = "joint"
+    monitor = "val/background_ssim"
+
+
+def target_layers(batch: Mixture, needed: Iterable[str] = Layers._fields) -> Layers:
+    """The ground truth of a batch; the gradient of B is computed here, from tensors, and only when needed."""
+    gradient = gradient_magnitude(batch.background) if "gradient" in needed else None
+    return Layers(batch.background, batch.reflection, gradient)
+
+
+def describe(net: dict[str, Any]) -> str:
+    """A network's config as a person reads it: ``crrn (width 0.25)``."""
+    rest = ", ".join(f"{key} {value}" for key, value in net.items() if key != "architecture")
+    return f"{net.get('architecture')} ({rest})"

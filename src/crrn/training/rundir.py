@@ -1,0 +1,181 @@
+"""The run directory: one folder that holds all of a run, and from which the run can go on.
+
+    runs/NAME/
+      config.yaml          the resolved config of the first start
+      run.json             when, where and with what it was started, and each time it was resumed
+      changes.patch        uncommitted changes of the checkout, if any
+      gin/  joint/         a folder for each stage: last.ckpt previous.ckpt best.ckpt metrics.csv panels/ weights.safetensors
+      weights.safetensors  the trained network; ``crrn.load`` rebuilds it from this file alone
+      summary.json  summary.md
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from crrn.errors import CheckpointError, RunError
+from crrn.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "weights.safetensors"
+PACKAGES = ("crrn", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "kornia", "torchmetrics",
+            "albumentations", "opencv-python-headless", "numpy", "pillow", "wandb")  # fmt: skip
+FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.num_workers", "data.cache")
+"""Settings that a resumed run may change without becoming another run."""
+
+
+class RunDirectory:
+    """Opens a run directory for writing.
+
+    Args:
+        path: the run's folder.
+        resume: None starts a new run, "auto" goes on where this directory's run stopped (or starts it), a path goes on with
+            the run directory or the checkpoint given.
+        config: the resolved config, plain values.
+        config_yaml: the same as text.
+        writes: whether this process owns the directory; the other ranks of a run on several devices only read it.
+
+    Raises:
+        RunError: the folder holds a run and ``resume`` is None.
+        CheckpointError: ``resume`` names something that is not there.
+    """
+
+    def __init__(
+        self, path: Path | str, resume: str | None, config: dict[str, Any], config_yaml: str, writes: bool = True
+    ) -> None:
+        self.path = Path(path)
+        self.checkpoint = check_resume_path(resume)
+        self.config = config
+        self.writes = writes
+        if not writes:
+            return
+        known = self._read()
+        if known and resume is None:
+            raise RunError(
+                f"{self.path} already holds a run, started {known['sessions'][0]['started']}; go on with it by resume=auto, or "
+                "start another beside it by name=NEW."
+            )
+        session = provenance()
+        if known:
+            warn_of_changes(known["config"], config)
+            self.record = {**known, "sessions": [*known["sessions"], session]}
+        else:
+            self.record = {"config": config, "sessions": [session]}
+            with write_atomically(self.path / "config.yaml", "w") as file:
+                file.write(config_yaml)
+        changes = session["git"].pop("changes", "")
+        if changes:
+            with write_atomically(self.path / "changes.patch", "w") as file:
+                file.write(changes)
+        self._write()
+
+    def note(self, **facts: Any) -> None:
+        """Adds facts to ``run.json``, such as the data's fingerprint."""
+        if self.writes:
+            self.record.update(facts)
+            self._write()
+
+    def stage(self, name: str) -> Path:
+        """The folder of a stage."""
+        return self.path / name
+
+    def checkpoint_for(self, stage: str) -> Path | None:
+        """The checkpoint named by ``resume=PATH`` if it belongs to this stage."""
+        return self.checkpoint if self.checkpoint and self.checkpoint.parent.name == stage else None
+
+    def _read(self) -> dict[str, Any] | None:
+        path = self.path / "run.json"
+        if not path.exists():
+            return None
+        try:
+            record: dict[str, Any] = json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(f"{path} is not readable JSON ({error}); move {self.path} away to start anew.") from error
+        return record
+
+    def _write(self) -> None:
+        with write_atomically(self.path / "run.json", "w") as file:
+            json.dump(self.record, file, indent=2, default=str)
+
+
+def check_resume_path(resume: str | None) -> Path | None:
+    """The checkpoint file that ``resume`` names, or None where it names a run directory, "auto" or nothing.
+
+    Raises:
+        CheckpointError: no run and no checkpoint is there.
+    """
+    if resume in (None, "auto"):
+        return None
+    path = Path(str(resume))
+    if path.is_file() and (path.parent.parent / "run.json").exists():
+        return path
+    if path.is_dir() and (path / "run.json").exists():
+        return None
+    kind = "is not part of a run directory" if path.exists() else "does not exist"
+    raise CheckpointError(
+        f"resume={resume} {kind}; give a run directory such as runs/NAME, or a checkpoint in it such as runs/NAME/joint/last.ckpt."
+    )
+
+
+def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Says which settings differ from those that the run was started with."""
+    old, new = flatten(before), flatten(now)
+    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(FREE_TO_CHANGE)]
+    if changed:
+        differences = ", ".join(f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed)
+        log.warning("The run goes on with other settings than it was started with: %s", differences)
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested dicts by their dotted keys."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
+
+
+def provenance() -> dict[str, Any]:
+    """When, where and with what the run was started: command, git state, versions of what the numbers depend on."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "git": git_state(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": {name: metadata.version(name) for name in PACKAGES if is_installed(name)},
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and uncommitted changes of the checkout that crrn runs from; empty for an installed package."""
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / ".git").exists():
+        return {}
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    changes = git("diff", "HEAD")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain")), "changes": changes}
+
+
+def is_installed(name: str) -> bool:
+    """Whether a distribution is installed."""
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,230 @@
+"""The stages of a run, one after the other: GiN alone, then the whole network (paper section 4.3)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelSummary
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from crrn.data import MixtureDataModule
+from crrn.errors import CheckpointError, ConfigError, RunError
+from crrn.files import write_atomically
+from crrn.losses import ReconstructionLoss
+from crrn.nets import CRRN, GiN, load_network, save_network
+from crrn.training.checkpoints import LAST, AtomicCheckpointIO, Checkpoints, newest_checkpoint
+from crrn.training.curves import CsvCurves, Curves
+from crrn.training.ema import EMA
+from crrn.training.modules import GinPretraining, JointTraining, OptimizerFactory, StageTraining, describe
+from crrn.training.panels import Panels
+from crrn.training.progress import ProgressBar, ValidationLines
+from crrn.training.rundir import WEIGHTS, RunDirectory
+from crrn.training.schedules import Schedule
+
+log = logging.getLogger(__name__)
+
+TrainerFactory = Callable[..., L.Trainer]
+LoggerFactory = Callable[[str, Path, Mapping[str, Any]], Logger]
+
+RESULT = "result.json"
+"""A stage's final validation metrics; its presence says that the stage is complete."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's settings.
+
+    Attributes:
+        epochs: its length.
+        learning_rate: its peak learning rate.
+        schedule: how the rate moves; see :mod:`crrn.training.schedules`.
+        loss: the weighted terms.
+    """
+
+    epochs: int
+    learning_rate: float
+    schedule: Schedule
+    loss: ReconstructionLoss
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.learning_rate <= 0:
+            raise ConfigError(
+                f"A stage needs at least one epoch and a positive learning rate, not epochs={self.epochs} and "
+                f"learning_rate={self.learning_rate}; leave a stage out by stages=gin or stages=joint."
+            )
+
+
+@dataclass(frozen=True)
+class Watching:
+    """What is written down while a stage trains.
+
+    Attributes:
+        curves_every_n_steps: optimizer steps between two rows of the curves.
+        checkpoint_every_n_steps: optimizer steps between two checkpoints within an epoch; 0 for epoch ends only.
+        panel_images: validation mixtures in each panel.
+    """
+
+    curves_every_n_steps: int = 20
+    checkpoint_every_n_steps: int = 200
+    panel_images: int = 4
+
+
+def train_stages(
+    net: nn.Module,
+    stages: Mapping[str, Stage],
+    data: MixtureDataModule,
+    optimizer: OptimizerFactory,
+    trainer: TrainerFactory,
+    run: RunDirectory,
+    *,
+    watching: Watching | None = None,
+    ema_decay: float | None = None,
+    loggers: Mapping[str, LoggerFactory] | None = None,
+    gin_checkpoint: Path | str | None = None,
+) -> dict[str, float]:
+    """Trains ``net`` through ``stages`` in place and writes all results into the run directory.
+
+    A stage whose ``weights.safetensors`` is there is complete and is not trained again; one with checkpoints goes on from
+    the newest whole one.
+
+    Args:
+        net: ``CRRN``, ``IiN`` or ``GiN``.
+        stages: by name, "gin" and/or "joint", in this order.
+        data: the mixtures.
+        optimizer: called as ``optimizer(parameters, lr=...)``.
+        trainer: called with the callbacks, loggers and length of a stage.
+        run: an open run directory.
+        watching: how often what is written.
+        ema_decay: decay of the average of the weights, or None.
+        loggers: further loggers, each called with the stage's name, its folder and the run's config.
+        gin_checkpoint: a trained GiN (or CRRN) to start the joint stage from; the GiN stage is left out then.
+
+    Returns:
+        The last stage's final validation metrics, such as ``val/background_ssim``.
+
+    Raises:
+        ConfigError: a stage does not fit the network.
+        CheckpointError: ``gin_checkpoint`` does not hold a GiN of this width.
+    """
+    if gin_checkpoint is not None:
+        load_gin(net, gin_checkpoint)
+        stages = {name: stage for name, stage in stages.items() if name != "gin"}
+    metrics: dict[str, float] = {}
+    data.first_epoch = 0
+    parts = {name: part_of(net, name) for name in stages}
+    for name, stage in stages.items():
+        part, module_class = parts[name]
+        folder = run.stage(name)
+        if (folder / RESULT).exists() and not run.checkpoint_for(name):
+            part.load_state_dict(load_network(folder / WEIGHTS).state_dict())
+            metrics = json.loads((folder / RESULT).read_text())
+            log.info("Stage %s is complete: %s", name, folder / WEIGHTS)
+        else:
+            module = module_class(part, stage.loss, optimizer, stage.learning_rate, stage.schedule)
+            metrics = fit_stage(module, stage, data, trainer, run, watching or Watching(), ema_decay, loggers or {})
+        data.first_epoch += stage.epochs
+    if run.writes:
+        save_network(net, run.path / WEIGHTS)
+    return metrics
+
+
+def fit_stage(
+    module: StageTraining,
+    stage: Stage,
+    data: MixtureDataModule,
+    trainer_factory: TrainerFactory,
+    run: RunDirectory,
+    watching: Watching,
+    ema_decay: float | None,
+    loggers: Mapping[str, LoggerFactory],
+) -> dict[str, float]:
+    """Trains one stage from its start or from its newest checkpoint, and saves its weights."""
+    folder = run.stage(module.name)
+    checkpoint = run.checkpoint_for(module.name) or newest_checkpoint(folder)
+    callbacks: list[Callback] = [
+        ModelSummary(max_depth=2),
+        Curves(watching.curves_every_n_steps),
+        Panels(folder / "panels", watching.panel_images),
+        Checkpoints(folder, watching.checkpoint_every_n_steps),
+        ValidationLines(),
+        ProgressBar(),
+    ]
+    if ema_decay is not None:
+        callbacks.insert(0, EMA(ema_decay))
+    trainer = trainer_factory(
+        max_epochs=stage.epochs,
+        callbacks=callbacks,
+        logger=[CsvCurves(folder), *(make(module.name, folder, run.config) for make in loggers.values())],
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=run.path,
+    )
+    log.info("Stage %s: %s, %d epochs%s", module.name, describe(module.net.config), stage.epochs,
+             f", going on from {checkpoint}" if checkpoint else "")  # fmt: skip
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted:
+        raise RunError(f"Stopped by hand in stage {module.name}; resume=auto goes on from {folder / LAST}.")
+    metrics = take_result(module, folder)
+    if trainer.is_global_zero:
+        save_network(module.net, folder / WEIGHTS)
+        with write_atomically(folder / RESULT, "w") as file:
+            json.dump(metrics, file, indent=2)
+    trainer.strategy.barrier("the stage's results are written")
+    return metrics
+
+
+def take_result(module: StageTraining, folder: Path) -> dict[str, float]:
+    """Puts the stage's final weights into its network and returns their validation metrics, both from its last checkpoint.
+
+    The checkpoint, not the trainer's memory, is the result: it holds the averaged weights where averaging is on, and it is
+    the same whether or not the run was stopped after its last step.
+    """
+    checkpoint = torch.load(folder / LAST, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    metrics: dict[str, float] = checkpoint["callbacks"][Checkpoints.__name__]["metrics"]
+    return metrics
+
+
+def part_of(net: nn.Module, stage: str) -> tuple[nn.Module, type[StageTraining]]:
+    """The part of the network that a stage trains, and the module that trains it.
+
+    Raises:
+        ConfigError: the network has no such part.
+    """
+    if stage == "gin" and isinstance(net, CRRN | GiN):
+        return (net.gin if isinstance(net, CRRN) else net), GinPretraining
+    if stage == "joint" and not isinstance(net, GiN):
+        return net, JointTraining
+    if stage in ("gin", "joint"):
+        raise ConfigError(
+            f"Stage '{stage}' cannot train {describe(net.config)}; choose stages={'joint' if stage == 'gin' else 'gin'} "  # type: ignore[arg-type]
+            "or another net.architecture."
+        )
+    raise ConfigError(f"There is no stage '{stage}'; the stages are gin and joint, in this order.")
+
+
+def load_gin(net: nn.Module, path: Path | str) -> None:
+    """Puts the GiN of a checkpoint, alone or inside a CRRN, into ``net``.
+
+    Raises:
+        ConfigError: ``net`` is not a CRRN.
+        CheckpointError: the file is missing, torn, or its GiN has another width.
+    """
+    if not isinstance(net, CRRN):
+        raise ConfigError(f"gin_checkpoint needs net.architecture=crrn, not {describe(net.config)}.")  # type: ignore[arg-type]
+    found = load_network(path)
+    gin = found.gin if isinstance(found, CRRN) else found
+    if not isinstance(gin, GiN) or gin.config != net.gin.config:
+        raise CheckpointError(
+            f"gin_checkpoint={path} holds {describe(found.config)}, but the run needs {describe(net.gin.config)}; "  # type: ignore[arg-type]
+            "give the checkpoint of a GiN of that width, or set net.width to its width."
+        )
+    net.gin.load_state_dict(gin.state_dict())
+    log.info("GiN starts from %s", path)

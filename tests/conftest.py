@@ -1,0 +1,33 @@
+"""Photos for tests: tiny, made on the spot, no two alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def write_photo(path: Path, seed: int, height: int = 60, width: int = 80) -> None:
+    """A JPEG of smooth colours and a few sharp boxes, so that there are gradients to learn."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = [0.5 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.5, 2) * x + rng.uniform(0.5, 2) * y + rng.uniform())) for _ in range(3)]
+    photo = np.stack(waves, axis=2)
+    for _ in range(4):
+        top, left = rng.integers(0, height - 8), rng.integers(0, width - 8)
+        photo[top : top + rng.integers(4, 20), left : left + rng.integers(4, 20)] = rng.uniform(0, 1, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((photo.clip(0, 1) * 255).astype(np.uint8)).save(path, quality=92)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``background/`` (8 photos) and ``reflection/`` (6 photos)."""
+    root = tmp_path_factory.mktemp("photos")
+    for n in range(8):
+        write_photo(root / "background" / f"b{n}.jpg", seed=n)
+    for n in range(6):
+        write_photo(root / "reflection" / f"r{n}.jpg", seed=100 + n)
+    return root

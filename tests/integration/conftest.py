@@ -1,0 +1,80 @@
+"""Running the real command, in this process where that is enough and as a process of its own where it is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+def tiny(photos: Path, *overrides: str) -> list[str]:
+    """Overrides that make any training a matter of a second: 3 steps of 2 mixtures an epoch at width 0.05."""
+    return [
+        "data=folders",
+        f"data.background={photos / 'background'}",
+        f"data.reflection={photos / 'reflection'}",
+        "data.batch_size=2",
+        "data.sizes=[32x48,48x32]",
+        "data.mixtures_per_epoch=6",
+        "data.held_out=0.3",
+        "data.validation_mixtures=3",
+        "data.validation_size=32x48",
+        "net.width=0.05",
+        "net.encoder_weights=null",
+        "trainer.accelerator=cpu",
+        "watching.curves_every_n_steps=1",
+        *overrides,
+    ]
+
+
+SHORT = ("stages.gin.epochs=1", "stages.joint.epochs=2", "stages.joint.schedule.milestones=[1]")
+"""Both stages, three epochs in all."""
+
+
+@pytest.fixture
+def train(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Runs ``crrn-train`` in this process, in an empty working directory."""
+    from crrn.cli.train import main
+
+    def run(*overrides: str) -> Outcome:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        monkeypatch.setattr(sys, "argv", ["crrn-train", *overrides])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capfd.readouterr()
+        return Outcome(int(exit_.value.code or 0), out, err)
+
+    return run
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Starts ``python -m src.train`` in ``folder`` as a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline", "COLUMNS": "200"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "src.train", *overrides],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

@@ -1,0 +1,165 @@
+"""The training command from its first line to its last, on tiny photos."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import crrn
+from tests.integration.conftest import SHORT, Outcome, tiny
+
+Train = Callable[..., Outcome]
+
+
+def curve(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_both_stages_leave_a_complete_run_directory(train: Train, photos: Path, tmp_path: Path) -> None:
+    outcome = train(*tiny(photos, *SHORT, "name=whole", "ema_decay=0.9"))
+    assert outcome.status == 0, outcome.err
+    run = tmp_path / "runs" / "whole"
+
+    record = json.loads((run / "run.json").read_text())
+    assert record["data"]["background"]["training"] + record["data"]["background"]["held_out"] == 8
+    assert record["sessions"][0]["versions"]["torch"] == torch.__version__.split("+")[0] or record["sessions"][0]["versions"]["torch"]
+    assert "width: 0.05" in (run / "config.yaml").read_text()
+
+    for stage, epochs in (("gin", 1), ("joint", 2)):
+        steps = [int(row["step"]) for row in curve(run / stage / "metrics.csv")]
+        assert steps == list(range(1, 3 * epochs + 1))
+        assert len(list((run / stage / "panels").glob("*.png"))) == epochs
+        for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
+            if name != "previous.ckpt" or stage == "joint":
+                checkpoint = torch.load(run / stage / name, weights_only=True)
+                assert checkpoint["crrn"]["stage"] == stage
+
+    joint = curve(run / "joint" / "metrics.csv")
+    assert {"train/loss", "train/background_ssim", "train/background_l1", "train/reflection_ssim", "train/gradient_si"} <= set(joint[0])
+    assert float(joint[0]["train/learning_rate"]) == pytest.approx(1e-4)
+    assert float(joint[-1]["train/learning_rate"]) == pytest.approx(1e-5)
+    assert joint[2]["val/background_ssim"] and not joint[1]["val/background_ssim"]
+
+    # seven pictures a row: I, B estimated and true, R, dB
+    with Image.open(next((run / "joint" / "panels").glob("*.png"))) as panel:
+        assert panel.width == 7 * (48 + 4) + 4
+
+    network = crrn.load(run / "weights.safetensors")
+    assert network.config == {"architecture": "crrn", "width": 0.05}
+    estimate = network(torch.rand(1, 3, 40, 50))
+    assert estimate.background.shape == (1, 3, 40, 50)
+    last = torch.load(run / "joint" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, last["net." + name]) for name, value in network.state_dict().items())
+
+    summary = json.loads((run / "summary.json").read_text())
+    assert float(joint[-1]["val/background_ssim"]) == summary["val/background_ssim"]
+    assert "identity" in (run / "summary.md").read_text() and "Gain" in outcome.out
+
+
+def test_a_finished_run_is_not_trained_again(train: Train, photos: Path, tmp_path: Path) -> None:
+    overrides = tiny(photos, "stages=gin", "stages.gin.epochs=1", "name=done")
+    assert train(*overrides).status == 0
+    before = (tmp_path / "runs/done/gin/metrics.csv").read_bytes()
+    again = train(*overrides)
+    assert again.status == 1 and "resume=auto" in again.err
+    resumed = train(*overrides, "resume=auto")
+    assert resumed.status == 0 and "complete" in resumed.out
+    assert (tmp_path / "runs/done/gin/metrics.csv").read_bytes() == before
+    by_path = train(*overrides, "resume=runs/done", "name=other")
+    assert by_path.status == 0 and not (tmp_path / "runs/other").exists()
+    longer = train(*overrides, "resume=runs/done/gin/last.ckpt", "stages.gin.epochs=2")
+    assert longer.status == 0
+    assert len(curve(tmp_path / "runs/done/gin/metrics.csv")) == 6
+    assert len(json.loads((tmp_path / "runs/done/run.json").read_text())["sessions"]) == 4
+
+
+def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp_path: Path) -> None:
+    assert train(*tiny(photos, "stages=gin", "stages.gin.epochs=1", "name=gin", "net.architecture=gin")).status == 0
+    checkpoint = tmp_path / "runs/gin/gin/best.ckpt"
+    joint = ("stages.joint.epochs=1", "stages.joint.schedule.milestones=[]", "stages.joint.learning_rate=1e-12", "name=joint")
+    outcome = train(*tiny(photos, *joint, f"gin_checkpoint={checkpoint}"))
+    assert outcome.status == 0, outcome.err
+    assert not (tmp_path / "runs/joint/gin").exists()
+    before, after = crrn.load(checkpoint), crrn.load(tmp_path / "runs/joint/weights.safetensors").gin
+    for name, value in before.named_parameters():
+        torch.testing.assert_close(dict(after.named_parameters())[name], value, atol=1e-9, rtol=0)
+
+    other_width = train(*tiny(photos, *joint, f"gin_checkpoint={checkpoint}", "net.width=0.1", "name=wide"))
+    assert other_width.status == 1 and "width 0.05" in other_width.err and "width 0.1" in other_width.err
+    missing = train(*tiny(photos, *joint, "gin_checkpoint=nowhere.ckpt", "name=missing"))
+    assert missing.status == 1 and "nowhere.ckpt" in missing.err
+
+
+def test_table_2_is_one_multirun(train: Train, photos: Path, tmp_path: Path) -> None:
+    short = ("stages.gin.epochs=1", "stages.joint.epochs=1", "stages.joint.schedule.milestones=[]")
+    ablations = ("none", "l1_only", "iin_only", "gin_only")
+    outcome = train("-m", *tiny(photos, *short), "experiment=crrn_full", "name=table2", f"ablation={','.join(ablations)}")
+    assert outcome.status == 0, outcome.err
+    jobs = {name: next((tmp_path / "runs/sweeps/table2").glob(f"ablation={name}*")) for name in ablations}
+
+    architectures = {name: crrn.load(job / "weights.safetensors").config["architecture"] for name, job in jobs.items()}
+    assert architectures == {"none": "crrn", "l1_only": "crrn", "iin_only": "iin", "gin_only": "gin"}
+    stages = {name: {stage for stage in ("gin", "joint") if (job / stage).exists()} for name, job in jobs.items()}
+    assert stages == {"none": {"gin", "joint"}, "l1_only": {"gin", "joint"}, "iin_only": {"joint"}, "gin_only": {"gin"}}
+
+    def terms(name: str, stage: str) -> set[str]:
+        columns = curve(jobs[name] / stage / "metrics.csv")[0]
+        return {key.removeprefix("train/") for key in columns if key.startswith("train/") and key.split("_")[-1] in ("ssim", "si", "l1")}
+
+    whole = {"background_ssim", "background_l1", "reflection_ssim", "gradient_si"}
+    assert terms("none", "joint") == whole
+    assert terms("l1_only", "joint") == {"background_l1"}
+    assert terms("iin_only", "joint") == whole - {"gradient_si"}
+    assert terms("gin_only", "gin") == terms("l1_only", "gin") == {"gradient_si"}
+    offline = [list((job / "wandb").glob("offline-run-*/run-*.wandb")) for job in jobs.values()]
+    assert all(len(files) == 1 for files in offline)
+
+
+ERRORS = [
+    ("missing folder", ["data.background=nowhere"], ["nowhere", "data.background"]),
+    ("empty folder", ["data.background=empty"], ["empty", "no photo"]),
+    ("corrupt", ["data.background=corrupt"], ["broken.jpg"]),
+    ("tiny", ["data.background=small"], ["tiny.jpg"]),
+    ("added key", ["+data.colour=1"], ["data.colour"]),
+    ("added key at the top", ["+colour=1"], ["colour"]),
+    ("added trainer key", ["+trainer.max_epoch=1"], ["trainer.max_epoch", "max_epochs"]),
+    ("mistyped key", ["data.batchsize=2"], ["batchsize"]),
+    ("missing checkpoint", ["resume=runs/none/joint/last.ckpt"], ["runs/none/joint/last.ckpt"]),
+    ("alpha", ["mixing.alpha=[0.5,1.2]"], ["mixing.alpha"]),
+    ("beta", ["mixing.beta=[0.5,0.1]"], ["mixing.beta"]),
+    ("size", ["data.sizes=[96x160,224]"], ["224", "HEIGHTxWIDTH"]),
+    ("milestones", ["stages.joint.epochs=3"], ["50", "3 epochs"]),
+    ("epochs", ["stages.gin.epochs=0"], ["epoch"]),
+    ("stage without its part", ["ablation=gin_only", "stages=joint"], ["joint", "gin"]),
+    ("architecture", ["net.architecture=unet"], ["unet"]),
+    ("a term without its layer", ["net.architecture=iin", "stages=joint"], ["gradient"]),
+    ("encoder at another width", ["net.encoder_weights=imagenet"], ["net.encoder_weights=null"]),
+    ("ema", ["ema_decay=2"], ["ema_decay"]),
+]
+
+
+@pytest.mark.parametrize(("overrides", "words"), [case[1:] for case in ERRORS], ids=[case[0] for case in ERRORS])
+def test_wrong_input_is_answered_by_one_clear_sentence(
+    train: Train, photos: Path, tmp_path: Path, overrides: list[str], words: list[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder, name, content in (("corrupt", "broken.jpg", b"not a photo"), ("small", "tiny.jpg", None)):
+        (tmp_path / folder).mkdir()
+        for n in range(3):
+            Image.new("RGB", (64, 64), (80 * n, 9, 9)).save(tmp_path / folder / f"{n}.jpg")
+        if content:
+            (tmp_path / folder / name).write_bytes(content)
+        else:
+            Image.new("RGB", (20, 20)).save(tmp_path / folder / name)
+    outcome = train(*tiny(photos, *overrides))
+    assert outcome.status == 1
+    assert "Traceback" not in outcome.out + outcome.err
+    for word in words:
+        assert word in outcome.err, outcome.err

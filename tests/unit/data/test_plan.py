@@ -1,0 +1,112 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crrn.data.plan import MixingPlan
+from crrn.errors import DataError
+from crrn.mixing import PaperMixing
+
+SIZES = [(96, 160), (224, 288)]
+
+
+def photos(count: int, first: int = 0) -> list[Path]:
+    return [Path(f"/photos/{number}.jpg") for number in range(first, first + count)]
+
+
+def plan(backgrounds: int = 7, reflections: int = 5, seed: int = 0, first_reflection: int = 1000) -> MixingPlan:
+    return MixingPlan(seed, photos(backgrounds), photos(reflections, first_reflection), PaperMixing().draw, SIZES)
+
+
+def recipes(plan: MixingPlan, count: int, epoch: int = 0) -> list[tuple[object, ...]]:
+    return [(r.background, r.reflection, r.augmentation, *r.parameters.values()) for r in map_k(plan, count, epoch)]
+
+
+def map_k(plan: MixingPlan, count: int, epoch: int = 0) -> list:
+    return [plan(epoch, k) for k in range(count)]
+
+
+def test_a_recipe_depends_on_seed_epoch_and_k_alone() -> None:
+    forwards = recipes(plan(), 40)
+    np.random.default_rng()  # noise between: no global stream is read
+    other = plan()
+    backwards = [other(0, k) for k in reversed(range(40))][::-1]
+    assert forwards == [(r.background, r.reflection, r.augmentation, *r.parameters.values()) for r in backwards]
+
+
+def test_known_values() -> None:
+    """Pinned: if this fails, no run made before can be repeated or resumed."""
+    recipe = plan(backgrounds=900, reflections=300, seed=42)(3, 1234)
+    assert recipe[:3] == (272, 197, (2718546683, 3965572508))
+    assert recipe.parameters == pytest.approx({"alpha": 0.9345235526608328, "beta": 0.45117715309295414})
+    assert [plan(seed=42).size(3, batch)[0] for batch in range(8)] == [224, 224, 224, 96, 96, 96, 224, 224]
+
+
+@pytest.mark.parametrize("change", ["epoch", "seed"])
+def test_epochs_and_seeds_differ(change: str) -> None:
+    first = recipes(plan(50, 50), 50)
+    second = recipes(plan(50, 50, seed=int(change == "seed")), 50, epoch=int(change == "epoch"))
+    assert all(a != b for a, b in zip(first, second, strict=True))
+    assert len({recipe[2] for recipe in first + second}) == 100
+
+
+@pytest.mark.parametrize(("backgrounds", "reflections"), [(7, 5), (5, 7), (1, 4), (4, 1), (6, 6)])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_each_photo_appears_equally_often_and_never_with_itself(
+    backgrounds: int, reflections: int, shared: bool, epoch: int
+) -> None:
+    made = map_k(plan(backgrounds, reflections, first_reflection=0 if shared else 1000), 420, epoch)
+    if shared:
+        assert all(recipe.background != recipe.reflection for recipe in made)
+    if not (shared and min(backgrounds, reflections) == 1):  # there the one photo has fewer partners
+        assert set(Counter(r.background for r in made).values()) == {420 // backgrounds}
+        assert set(Counter(r.reflection for r in made).values()) == {420 // reflections}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tiny_and_partly_shared_sources_never_mix_a_photo_with_itself(seed: int) -> None:
+    for backgrounds in range(1, 5):
+        for reflections in range(1, 5):
+            for first in range(backgrounds):
+                if backgrounds == reflections == 1:
+                    continue
+                made = map_k(plan(backgrounds, reflections, seed, first_reflection=first), 30)
+                assert all(recipe.background != recipe.reflection + first for recipe in made)
+
+
+def test_pairs_change_from_pass_to_pass() -> None:
+    pairs = {(recipe.background, recipe.reflection) for recipe in map_k(plan(10, 10), 100)}
+    assert len(pairs) > 50
+
+
+def test_one_and_the_same_photo_cannot_be_mixed() -> None:
+    with pytest.raises(DataError, match=r"both the one photo /photos/0\.jpg: set data\.background"):
+        plan(1, 1, first_reflection=0)
+
+
+def test_parameters_are_in_range_and_spread_over_it() -> None:
+    made = [recipe.parameters for recipe in map_k(plan(), 2000)]
+    for name, low, high in [("alpha", 0.8, 1.0), ("beta", 0.1, 0.5)]:
+        values = np.array([parameters[name] for parameters in made])
+        assert low <= values.min() < low + 0.01 * (high - low)
+        assert high >= values.max() > high - 0.01 * (high - low)
+        assert values.mean() == pytest.approx((low + high) / 2, abs=0.02 * (high - low))
+
+
+def test_the_formation_model_changes_neither_photos_nor_augmentation() -> None:
+    other = MixingPlan(0, photos(7), photos(5, 1000), lambda rng: {"x": rng.normal()}, SIZES)
+    for k in range(20):
+        assert plan()(0, k)[:3] == other(0, k)[:3]
+
+
+def test_both_sizes_are_equally_likely() -> None:
+    sizes = Counter(plan().size(epoch, batch) for epoch in range(10) for batch in range(100))
+    assert set(sizes) == set(SIZES)
+    assert 440 < sizes[SIZES[0]] < 560
+
+
+def test_any_whole_seed_will_do() -> None:
+    assert recipes(plan(seed=-1), 3) != recipes(plan(seed=1), 3)
+    recipes(plan(seed=2**70), 3)

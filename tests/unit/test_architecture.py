@@ -1,0 +1,101 @@
+"""The shape of the house: which room may import which, read from the source with ast."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "src" / "crrn"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Lower floors first; a room (a module or package right under crrn) imports only itself and rooms on lower floors.
+FLOORS = (
+    {"errors", "layers"},
+    {"files", "image"},
+    {"data", "metrics", "losses", "nets", "solvers", "mixing"},
+    {"training", "evaluation", "inference"},
+    {"cli"},
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+# library -> the only rooms or modules that import it
+RESERVED = {
+    "hydra": ("crrn.cli",),
+    "lightning": ("crrn.training", "crrn.data.datamodule", "crrn.cli"),
+    "albumentations": ("crrn.data.augment",),
+    "torchvision.models": ("crrn.nets.vgg",),
+    "pytorch_lightning": (),  # its name today is lightning.pytorch
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute dotted names that a file imports anywhere, also within functions; `from a import b` gives a and a.b."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def test_there_is_something_to_read():
+    assert len(MODULES) > 10
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_imports_point_down(path):
+    name = module_name(path)
+    if name == "crrn":
+        return  # the lazy front door may point anywhere
+    room = name.split(".")[1]
+    assert room in FLOOR_OF, f"crrn.{room} is on no floor: give it one in this test and in the design"
+    for imported in imports(path):
+        if imported.startswith("crrn."):
+            other = imported.split(".")[1]
+            if other == "__version__":
+                continue  # the one thing that the front door itself holds
+            assert other in FLOOR_OF, f"{name} imports {imported}: import from the room that defines it"
+            assert other == room or FLOOR_OF[other] < FLOOR_OF[room], f"{name} must not import {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_libraries_stay_in_their_rooms(path):
+    name = module_name(path)
+    for imported in imports(path):
+        for library, rooms in RESERVED.items():
+            if within(imported, library):
+                assert any(within(name, room) for room in rooms), f"{name} must not import {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_everything_public_has_a_docstring(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if tree.body:
+        assert ast.get_docstring(tree), f"{path}: the module itself"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path}:{node.lineno}: {node.name}"
+
+
+def test_importing_crrn_is_light():
+    heavy = {"torch", "torchvision", "lightning", "hydra", "cv2", "wandb", "albumentations"}
+    script = f"import sys, crrn; print(*{heavy} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
