@@ -49,6 +49,13 @@ def job(cfg: DictConfig, failures: list[CrrnError]) -> float:
         return math.nan
 
 
+def quieten(*names: str) -> None:
+    """Lets a library's own log speak only of problems, and only once: its handler would repeat what Hydra's prints."""
+    for name in names:
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 def train(
     *,
     name: str,
@@ -83,6 +90,7 @@ def train(
     from crrn.training.loggers import close_loggers
     from crrn.training.summary import write_summary
 
+    quieten("lightning.pytorch", "lightning.fabric")
     torch.set_flush_denormal(True)  # a network that starts as the identity works on denormals at first, ten times slower
     torch.set_float32_matmul_precision("high")
     L.seed_everything(seed, verbose=False)

@@ -146,8 +146,20 @@ class PairLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[PhotoPairs]:  # type: ignore[override]
         for batch in super().__iter__():
             if isinstance(batch, DataError):
+                # At once: left to the garbage collector, which may close the queues to the workers before it tells the
+                # workers to stop, this can take five seconds for each of them.
+                if self._iterator is not None:
+                    self._iterator._shutdown_workers()  # type: ignore[attr-defined]
+                    self._iterator = None
                 raise batch
             yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: where to go on is asked from the sampler's `start`. To have this method tells Lightning that it can."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The other half of the protocol."""
 
 
 def quiet_worker(worker: int) -> None:

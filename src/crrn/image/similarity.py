@@ -41,7 +41,7 @@ def moments(x: Tensor, y: Tensor) -> Moments:
     if x.shape != y.shape:
         raise ValueError(f"images of shapes {tuple(x.shape)} and {tuple(y.shape)} cannot be compared")
     dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
-    x, y = x.to(dtype), y.to(dtype)
+    x, y = x.to(dtype).contiguous(), y.to(dtype).contiguous()
     maps = torch.cat((x, y, x * x + y * y, x * y))
     means = filter_separable(maps, gaussian_kernel(WINDOW, SIGMA, dtype, x.device))
     return Moments(*means.chunk(4))

@@ -50,7 +50,7 @@ def build_network(
     else:
         raise ConfigError(f"net.architecture={architecture!r} is unknown: choose one of {', '.join(ARCHITECTURES)}")
     if channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)
     if compile:
         network.compile()
     return network

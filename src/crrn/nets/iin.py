@@ -18,7 +18,7 @@ from crrn.nets.vgg import VGG16
 
 FEATURE_A = (((1, 96), (7, 192)), ((3, 192),), ((1, 256), (3, 256), (3, 192)))
 FEATURE_B = (((1, 128), (7, 192)), ((1, 128), (3, 192)), ((1, 128), (3, 128)), ((1, 128), (3, 128), (3, 128)))
-"""Branches of (kernel, channels): Inception-ResNet-v2's reductions at stride 1, pooling replaced by 1x1, 7x7 (paper)."""
+"""Branches of (kernel, channels): Inception-ResNet-v2's reductions, stride 1, pooling replaced by 1x1, 7x7 (paper)."""
 
 PARALLEL = 3
 UPSAMPLING = (256, 128, 64, 32, 16)

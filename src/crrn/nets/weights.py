@@ -91,7 +91,8 @@ def _read_safetensors(path: Path, weights: bool) -> tuple[Any, dict[str, Tensor]
     try:
         with safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {})[METADATA])
-            return record, {name: file.get_tensor(name) for name in file.keys()} if weights else {}
+            names = file.keys() if weights else []
+            return record, {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} is not a safetensors file, or a torn one ({error}): copy or save it again"

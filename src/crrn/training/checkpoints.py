@@ -92,7 +92,7 @@ class Checkpoints(Checkpoint):
         last = self.folder / LAST
         if trainer.is_global_zero and last.exists():
             last.replace(self.folder / PREVIOUS)
-        trainer.save_checkpoint(last)
+        trainer.save_checkpoint(last, weights_only=False)  # with the optimizer's state; it still loads with weights_only=True
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

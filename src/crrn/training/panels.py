@@ -21,8 +21,9 @@ from crrn.metrics.quality import psnr, ssim
 from crrn.mixing import Mixture
 from crrn.training.modules import StageTraining, target_layers
 
-HEADER = 22
-GAP = 4
+HEADER, GAP = 22, 4
+CELL_WIDTH = 224
+"""Smaller pictures are enlarged to about this width, so that a person sees something."""
 
 
 class Panels(Callback):
@@ -83,7 +84,7 @@ def panel_rows(batch: Mixture, estimate: Layers) -> list[list[tuple[str, Tensor]
             estimated, true = getattr(estimate, field), getattr(target, field)
             if estimated is not None:
                 scores = f"  {score(estimated[n], true[n])}" if field == "background" else ""
-                row += [(f"{sign} estimated{scores}", estimated[n]), (f"{sign} true", true[n])]
+                row += [(f"{sign} est.{scores}", estimated[n]), (sign, true[n])]
         rows.append([(label, picture.detach().float().clamp(0, 1).cpu()) for label, picture in row])
     return rows
 
@@ -101,7 +102,8 @@ def score(estimate: Tensor, target: Tensor) -> str:
 
 def draw_panel(rows: Sequence[Sequence[tuple[str, Tensor]]]) -> Image.Image:
     """Lays labelled pictures of one size out as a table."""
-    height, width = rows[0][0][1].shape[-2:]
+    enlarged = max(1, round(CELL_WIDTH / rows[0][0][1].shape[-1]))
+    height, width = (side * enlarged for side in rows[0][0][1].shape[-2:])
     columns = max(len(row) for row in rows)
     sheet = Image.new("RGB", (columns * (width + GAP) + GAP, len(rows) * (height + HEADER) + GAP), "white")
     pen = ImageDraw.Draw(sheet)
@@ -110,7 +112,7 @@ def draw_panel(rows: Sequence[Sequence[tuple[str, Tensor]]]) -> Image.Image:
         for x, (label, picture) in enumerate(row):
             left, top = GAP + x * (width + GAP), y * (height + HEADER)
             pen.text((left, top + 4), label, fill="black", font=font)
-            sheet.paste(to_picture(picture), (left, top + HEADER))
+            sheet.paste(to_picture(picture).resize((width, height), Image.Resampling.BICUBIC), (left, top + HEADER))
     return sheet
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelSummary
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from crrn.data import MixtureDataModule
-from crrn.errors import CheckpointError, ConfigError, RunError
+from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
 from crrn.losses import ReconstructionLoss
 from crrn.nets import CRRN, GiN, load_network, save_network
@@ -150,7 +150,6 @@ def fit_stage(
     folder = run.stage(module.name)
     checkpoint = run.checkpoint_for(module.name) or newest_checkpoint(folder)
     callbacks: list[Callback] = [
-        ModelSummary(max_depth=2),
         Curves(watching.curves_every_n_steps),
         Panels(folder / "panels", watching.panel_images),
         Checkpoints(folder, watching.checkpoint_every_n_steps),
@@ -165,12 +164,17 @@ def fit_stage(
         logger=[CsvCurves(folder), *(make(module.name, folder, run.config) for make in loggers.values())],
         plugins=[AtomicCheckpointIO()],
         default_root_dir=run.path,
+        enable_model_summary=False,
     )
-    log.info("Stage %s: %s, %d epochs%s", module.name, describe(module.net.config), stage.epochs,
-             f", going on from {checkpoint}" if checkpoint else "")  # fmt: skip
+    log.info(
+        "Stage %s: %s, %.1f M parameters, %d epochs%s",
+        module.name,
+        describe(module.net.config),
+        sum(parameter.numel() for parameter in module.net.parameters()) / 1e6,
+        stage.epochs,
+        f", going on from {checkpoint}" if checkpoint else "",
+    )
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise RunError(f"Stopped by hand in stage {module.name}; resume=auto goes on from {folder / LAST}.")
     metrics = take_result(module, folder)
     if trainer.is_global_zero:
         save_network(module.net, folder / WEIGHTS)

@@ -105,9 +105,8 @@ def test_cache_without_workers_gives_the_same_bits_twice(make_data: MakeData) ->
 
 def test_epochs_and_seeds_differ(make_data: MakeData) -> None:
     streams = [train(make_data()), train(at(make_data(), 5)), train(make_data(seed=8))]
-    for i, j in [(0, 1), (0, 2)]:
-        a, b = (torch.cat([batch.parameters["alpha"] for batch in stream]) for stream in (streams[i], streams[j]))
-        assert not torch.isin(a, b).any()
+    alphas = [torch.cat([batch.parameters["alpha"] for batch in stream]) for stream in streams]
+    assert not torch.isin(alphas[0], torch.cat(alphas[1:])).any()
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
@@ -140,11 +139,11 @@ def test_a_later_stage_goes_on_with_fresh_mixtures(make_data: MakeData) -> None:
 
 
 def test_loading_leaves_the_global_random_streams_alone(make_data: MakeData) -> None:
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    torch_state, numpy_state = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
     train(make_data())
     list(make_data().val_dataloader())
     assert torch.equal(torch_state, torch.get_rng_state())
-    np.testing.assert_array_equal(numpy_state, np.random.get_state()[1])  # noqa: NPY002
+    assert numpy_state == str(np.random.get_state())  # noqa: NPY002
 
 
 def test_the_mixture_is_formed_from_the_batch(make_data: MakeData) -> None:
@@ -380,7 +379,7 @@ def test_a_real_trainer_resumes_in_the_middle_of_an_epoch(make_data: MakeData, t
 
     whole = fit([StopAt()], None)
     assert len(whole) == len(set(whole)) == 15
-    assert fit([], tmp_path / "middle.ckpt")[:8] == whole[7:]
+    assert fit([], tmp_path / "middle.ckpt") == whole[7:]
 
 
 def test_iterating_twice_reuses_the_loader(make_data: MakeData) -> None:

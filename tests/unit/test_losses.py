@@ -1,0 +1,154 @@
+"""Each term against an independent implementation, the sum against paper Eq. 7."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from crrn.errors import ConfigError
+from crrn.image import similarity
+from crrn.layers import Layers
+from crrn.losses import ReconstructionLoss
+
+EQ_7 = {"background": {"ssim": 0.8, "l1": 1}, "reflection": {"ssim": 1}, "gradient": {"si": 1}}
+
+
+def layers(seed: int, dtype: torch.dtype = torch.float32, height: int = 17, width: int = 22) -> Layers:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(2, channels, height, width) for channels in (3, 3, 1)]
+    return Layers(*(torch.rand(shape, dtype=dtype, generator=generator) for shape in shapes))
+
+
+def ssim_oracle(x: Tensor, y: Tensor) -> float:
+    # Torchmetrics' own mean is over a reflect-padded border too; the paper's term is over the valid region.
+    _, full = structural_similarity_index_measure(x, y, sigma=1.5, data_range=1.0, return_full_image=True)
+    return 1 - full[..., 5:-5, 5:-5].mean().item()
+
+
+def si_oracle(x: Tensor, y: Tensor) -> float:
+    def mean(images: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(images, 1.5, radius=5, axes=(2, 3))[..., 5:-5, 5:-5]
+
+    a, b = x.double().numpy(), y.double().numpy()
+    covariance = mean(a * b) - mean(a) * mean(b)
+    variances = mean(a * a) - mean(a) ** 2 + mean(b * b) - mean(b) ** 2
+    return 1 - ((2 * covariance + 9e-4) / (variances + 9e-4)).mean().item()
+
+
+def l1_oracle(x: Tensor, y: Tensor) -> float:
+    return float(np.abs(x.numpy() - y.numpy()).mean())
+
+
+ORACLES = {"ssim": ssim_oracle, "si": si_oracle, "l1": l1_oracle}
+
+
+@pytest.mark.parametrize("layer", Layers._fields)
+@pytest.mark.parametrize("term", ORACLES)
+def test_each_term_on_each_layer(layer, term):
+    estimate, target = layers(0), layers(1)
+    total, values = ReconstructionLoss(**{layer: {term: 2.5}})(estimate, target)
+    expected = ORACLES[term](getattr(estimate, layer), getattr(target, layer))
+    assert values.keys() == {f"{layer}_{term}"}
+    assert values[f"{layer}_{term}"].item() == pytest.approx(expected, abs=1e-5)
+    assert total.item() == pytest.approx(2.5 * expected, abs=3e-5)
+
+
+def test_eq_7():
+    estimate, target = layers(0), layers(1)
+    loss = ReconstructionLoss(**EQ_7)
+    total, values = loss(estimate, target)
+    b, r, g = zip(estimate, target, strict=True)
+    expected = 0.8 * ssim_oracle(*b) + l1_oracle(*b) + ssim_oracle(*r) + si_oracle(*g)
+    assert total.item() == pytest.approx(expected, abs=1e-5)
+    assert values.keys() == {"background_ssim", "background_l1", "reflection_ssim", "gradient_si"}
+    assert loss.layers == ("background", "reflection", "gradient")
+    assert not any(value.requires_grad for value in values.values())
+
+
+def test_a_perfect_estimate_costs_nothing():
+    target = layers(1)
+    total, _ = ReconstructionLoss(**EQ_7)(target, target)
+    assert abs(total.item()) < 1e-5
+
+
+def test_gradcheck():
+    estimate, target = layers(0, torch.float64, 12, 12), layers(1, torch.float64, 12, 12)
+    loss = ReconstructionLoss(**EQ_7)
+    inputs = tuple(image.requires_grad_() for image in estimate)
+    assert torch.autograd.gradcheck(lambda *images: loss(Layers(*images), target)[0], inputs, fast_mode=True)
+
+
+def test_the_gradient_descends():
+    target = layers(1)
+    estimate = Layers(*(image.clone().requires_grad_() for image in layers(0)))
+    loss = ReconstructionLoss(**EQ_7)
+    optimizer = torch.optim.Adam(estimate, lr=0.02)
+    history = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        total, _ = loss(estimate, target)
+        total.backward()
+        optimizer.step()
+        history.append(total.item())
+    assert history[-1] < 0.8 * history[0]
+    assert all(image.grad is not None and image.grad.abs().sum() > 0 for image in estimate)
+
+
+@pytest.mark.parametrize("absent", [{}, {"ssim": None, "si": None}, {"ssim": 0, "si": 0.0}])
+def test_an_absent_term_is_not_computed(monkeypatch, absent):
+    def never(*_):
+        raise AssertionError("computed")
+
+    for name in ("moments", "ssim_map", "si_map"):
+        monkeypatch.setattr(similarity, name, never)
+    loss = ReconstructionLoss(background={"l1": 1, **absent}, reflection=absent, gradient=None)
+    assert loss.layers == ("background",)
+    total, values = loss(layers(0), Layers(background=layers(1).background))
+    assert values.keys() == {"background_l1"}
+    assert total.item() == values["background_l1"].item()
+
+
+def test_ssim_and_si_of_a_layer_share_their_statistics(monkeypatch):
+    calls = []
+    moments = similarity.moments
+    monkeypatch.setattr(similarity, "moments", lambda x, y: calls.append(1) or moments(x, y))
+    ReconstructionLoss(background={"ssim": 1, "si": 1, "l1": 1})(layers(0), layers(1))
+    assert len(calls) == 1
+
+
+def test_low_precision_is_computed_in_float32():
+    estimate, target = layers(0), layers(1)
+    loss = ReconstructionLoss(**EQ_7)
+    expected, _ = loss(estimate, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, _ = loss(estimate, target)
+    assert total.dtype == torch.float32
+    assert torch.equal(total, expected)
+    total, _ = loss(Layers(*(image.bfloat16() for image in estimate)), target)
+    assert total.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({"background": {"mse": 1}}, r"loss\.background\.mse is not a term: choose of ssim, si, l1"),
+        ({"gradient": {"si": -1}}, r"loss\.gradient\.si=-1 is not a weight"),
+        ({"gradient": {"si": float("nan")}}, r"loss\.gradient\.si=nan is not a weight"),
+        ({"gradient": {"si": "much"}}, r"loss\.gradient\.si=much is not a weight"),
+        ({}, "no term"),
+        ({"background": {"ssim": 0}, "gradient": {}}, "no term"),
+    ],
+)
+def test_refuses_wrong_settings(terms, message):
+    with pytest.raises(ConfigError, match=message):
+        ReconstructionLoss(**terms)
+
+
+def test_a_term_on_a_missing_layer_names_itself_and_the_way_out():
+    loss = ReconstructionLoss(background={"l1": 1}, gradient={"si": 1})
+    with pytest.raises(ConfigError, match=r"loss\.gradient\.si .*network does not estimate.*loss\.gradient=null"):
+        loss(layers(0)._replace(gradient=None), layers(1))
+    with pytest.raises(ConfigError, match=r"loss\.background\.l1 .*data does not give"):
+        loss(layers(0), layers(1)._replace(background=None))
