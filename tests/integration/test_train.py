@@ -29,7 +29,7 @@ def test_both_stages_leave_a_complete_run_directory(train: Train, photos: Path, 
 
     record = json.loads((run / "run.json").read_text())
     assert record["data"]["background"]["training"] + record["data"]["background"]["held_out"] == 8
-    assert record["sessions"][0]["versions"]["torch"] == torch.__version__.split("+")[0] or record["sessions"][0]["versions"]["torch"]
+    assert record["sessions"][0]["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert "width: 0.05" in (run / "config.yaml").read_text()
 
     for stage, epochs in (("gin", 1), ("joint", 2)):
@@ -47,9 +47,9 @@ def test_both_stages_leave_a_complete_run_directory(train: Train, photos: Path, 
     assert float(joint[-1]["train/learning_rate"]) == pytest.approx(1e-5)
     assert joint[2]["val/background_ssim"] and not joint[1]["val/background_ssim"]
 
-    # seven pictures a row: I, B estimated and true, R, dB
+    # seven pictures a row, enlarged five times: I, B estimated and true, R, dB
     with Image.open(next((run / "joint" / "panels").glob("*.png"))) as panel:
-        assert panel.width == 7 * (48 + 4) + 4
+        assert panel.width == 7 * (48 * 5 + 4) + 4
 
     network = crrn.load(run / "weights.safetensors")
     assert network.config == {"architecture": "crrn", "width": 0.05}

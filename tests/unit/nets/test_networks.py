@@ -73,7 +73,7 @@ def test_refuses_other_widths(architecture, width):
 
 
 def test_refuses_unknown_architectures():
-    with pytest.raises(ConfigError, match="net.architecture='unet' is unknown: choose one of crrn, iin, gin"):
+    with pytest.raises(ConfigError, match=r"net\.architecture='unet' is unknown: choose one of crrn, iin, gin"):
         build_network("unet")
 
 
