@@ -85,11 +85,6 @@ def test_config_rebuilds_the_structure(architecture):
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
 
 
-def test_an_iin_within_crrn_has_no_config_of_its_own():
-    with pytest.raises(ConfigError, match="part of CRRN"):
-        _ = CRRN(1 / 32).iin.config
-
-
 def test_gin_does_not_look_at_encoder_weights():
     assert isinstance(build_network("gin", 1 / 32, encoder_weights="imagenet"), GiN)
 
