@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ def job(cfg: DictConfig, failures: list[CrrnError]) -> float:
     """
     try:
         settings = settings_of(cfg, train)
-        folder = Path(HydraConfig.get().runtime.output_dir)
+        folder = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
         return train(**settings, folder=folder, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
     except CrrnError as error:
         failures.append(error)
@@ -94,6 +96,10 @@ def train(
     from crrn.training.summary import write_summary
 
     quieten("lightning.pytorch", "lightning.fabric")
+    warnings.filterwarnings(
+        "ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning
+    )  # Lightning's
+    warnings.filterwarnings("ignore", ".*does not have many workers")  # data.num_workers says why
     # A network that starts as the identity works on denormals at first, which CPUs do ten times slower.
     torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("high")

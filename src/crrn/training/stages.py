@@ -26,7 +26,7 @@ from crrn.training.curves import CsvCurves, Curves
 from crrn.training.ema import EMA
 from crrn.training.modules import GinPretraining, JointTraining, OptimizerFactory, StageTraining, describe
 from crrn.training.panels import Panels
-from crrn.training.progress import ProgressBar, ValidationLines
+from crrn.training.progress import ProgressBar, ProgressLines
 from crrn.training.rundir import WEIGHTS, RunDirectory
 from crrn.training.schedules import Schedule
 
@@ -160,7 +160,7 @@ def fit_stage(
         Curves(watching.curves_every_n_steps),
         Panels(folder / "panels", watching.panel_images),
         Checkpoints(folder, watching.checkpoint_every_n_steps),
-        ValidationLines(),
+        ProgressLines(),
         ProgressBar(),
     ]
     if ema_decay is not None:
