@@ -23,7 +23,7 @@ from crrn.training.modules import StageTraining, target_layers
 
 HEADER, GAP = 22, 4
 CELL_WIDTH = 224
-"""Smaller pictures are enlarged to about this width, so that a person sees something."""
+"""Smaller pictures are enlarged to at least this width, so that a person sees something."""
 
 
 class Panels(Callback):
@@ -102,7 +102,7 @@ def score(estimate: Tensor, target: Tensor) -> str:
 
 def draw_panel(rows: Sequence[Sequence[tuple[str, Tensor]]]) -> Image.Image:
     """Lays labelled pictures of one size out as a table."""
-    enlarged = max(1, round(CELL_WIDTH / rows[0][0][1].shape[-1]))
+    enlarged = -(-CELL_WIDTH // rows[0][0][1].shape[-1])
     height, width = (side * enlarged for side in rows[0][0][1].shape[-2:])
     columns = max(len(row) for row in rows)
     sheet = Image.new("RGB", (columns * (width + GAP) + GAP, len(rows) * (height + HEADER) + GAP), "white")
