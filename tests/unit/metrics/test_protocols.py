@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tests.conftest import write_photo
 
 from crrn.errors import ConfigError
 from crrn.image.picture import to_tensor
 from crrn.metrics import PROTOCOLS, ImageMean, custom_protocol, derive_mask, lmse, ncc, ssim_uniform
-from tests.conftest import write_photo
 
 Photo = NDArray[np.uint8]
 Image01 = NDArray[np.float64]
