@@ -71,7 +71,7 @@ def resolve_mode(mode: str) -> str:
     """What "auto" means on this machine: W&B's own setting, else online only where a key is stored."""
     if mode != "auto":
         return mode
-    if "WANDB_MODE" in os.environ:
+    if os.environ.get("WANDB_MODE"):
         return os.environ["WANDB_MODE"]
     import wandb
 
