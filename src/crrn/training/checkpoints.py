@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +23,15 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs, then renames; loads tensors and plain values only.
+    """Writes beside the target, syncs, then renames; loads tensors and plain values only. The ``last.ckpt`` that was
+    there becomes ``previous.ckpt`` only when the new one is complete, so at each moment one of the two is whole.
 
     Lightning's own writer goes through the system's temporary folder, which on another disk is a copy and can be torn.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        with write_atomically(path) as file:
+        path = Path(path)
+        with write_atomically(path, keep=path.with_name(PREVIOUS) if path.name == LAST else None) as file:
             torch.save(checkpoint, file)
 
     def load_checkpoint(
@@ -81,32 +82,34 @@ class Checkpoints(Checkpoint):
         score = self.metrics.get(pl_module.monitor)
         improved = score is not None and (self.best is None or score > self.best)
         self.best = score if improved else self.best
+        if improved:
+            # Before last.ckpt: a run killed in between repeats the epoch's end, and the best is never left behind.
+            self._save(trainer, BEST)
         self._save(trainer)
-        if improved and trainer.is_global_zero:
-            with write_atomically(self.folder / BEST) as file, (self.folder / LAST).open("rb") as last:
-                shutil.copyfileobj(last, file)
 
-    def _save(self, trainer: L.Trainer) -> None:
+    def _save(self, trainer: L.Trainer, name: str = LAST) -> None:
         for logger in trainer.loggers:
             logger.save()
-        last = self.folder / LAST
-        if trainer.is_global_zero and last.exists():
-            last.replace(self.folder / PREVIOUS)
         # With the optimizer's state, which is plain values too: the file still loads with weights_only=True.
-        trainer.save_checkpoint(last, weights_only=False)
+        trainer.save_checkpoint(self.folder / name, weights_only=False)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a stage's folder, or None where none was written yet.
+    """The newest whole checkpoint in a stage's folder, or None where none was written yet. A torn ``last.ckpt`` is
+    removed, lest it take the place of the whole one before it.
 
     Raises:
         CheckpointError: there are checkpoints, but none of them is whole.
     """
     found = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
-    for path in found:
-        if is_whole(path):
-            return path
-        log.warning("%s is torn; going on from the checkpoint before it.", path)
+    torn = [path for path in found if not is_whole(path)]
+    whole = [path for path in found if path not in torn]
+    if whole:
+        if torn:
+            log.warning("%s is torn; going on from %s.", torn[0], whole[0])
+            if torn[0].name == LAST:
+                torn[0].unlink(missing_ok=True)
+        return whole[0]
     if found:
         raise CheckpointError(
             f"No checkpoint in {folder} is whole; remove that folder to train the stage again, or name one "
