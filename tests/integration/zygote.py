@@ -1,11 +1,11 @@
 """A process that has imported everything once and forks a real run for each line that it reads.
 
-A run that starts in a tenth of a second can be killed dozens of times in one test. Each is a process of its own, running
-the real command; it dies by SIGKILL, from outside after some seconds or, at an exact moment, before the n-th event of
-these: a file of the run is opened for writing, renamed or removed; a training or validation step begins.
+A run that starts in a tenth of a second can be killed dozens of times in one test. Each is a process of its own,
+running the real command; it dies by SIGKILL, from outside after some seconds or, at an exact moment, before the n-th
+event of these: a file of the run is opened for writing, renamed or removed; a training or validation step begins.
 
-Reads lines of JSON {"arguments": [...], "log": PATH, "event": N or null, "seconds": S or null, "torn": bool} and answers
-each with the run's exit status (-9 where it was killed) and the number of events so far.
+Reads lines of JSON {"arguments": [...], "log": PATH, "event": N or null, "seconds": S or null} and answers each with
+the run's exit status (-9 where it was killed) and the number of events.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -26,11 +27,19 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """The command. Exits with status 1 if a job failed."""
     register_resolvers()
+    if process_rank() > 0:
+        # Only the first process of a run on several devices writes: no config files, no log file from this one.
+        sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra.job_logging.root.level=ERROR"]
     failures: list[CrrnError] = []
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(
         partial(job, failures=failures)
     )()
     sys.exit(1 if failures else 0)
+
+
+def process_rank() -> int:
+    """This process's number among those of a run on several devices, from what Lightning, torchrun or SLURM set."""
+    return int(next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0))
 
 
 def job(cfg: DictConfig, failures: list[CrrnError]) -> float:
@@ -68,6 +77,7 @@ def train(
     resume: str | None,
     gin_checkpoint: str | None,
     ema_decay: float | None,
+    non_finite: str,
     net: dict[str, Any],
     data: dict[str, Any],
     mixing: dict[str, Any],
@@ -117,6 +127,7 @@ def train(
             ema_decay=ema_decay,
             loggers={key: build(node, f"logger.{key}") for key, node in logger.items()},
             gin_checkpoint=gin_checkpoint,
+            non_finite=non_finite,
         )
         failed = False
     finally:

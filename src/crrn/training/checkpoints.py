@@ -1,9 +1,7 @@
-"""Checkpoints: when they are written, that they are never torn, and which one a stopped run goes on from."""
+"""Checkpoints: when they are written, and that they are never torn."""
 
 from __future__ import annotations
 
-import logging
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,10 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from crrn.errors import CheckpointError
+from crrn.errors import RunError
 from crrn.files import write_atomically
 from crrn.training.modules import StageTraining
-
-log = logging.getLogger(__name__)
-
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+from crrn.training.recovery import BEST, LAST, PREVIOUS
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -88,40 +83,15 @@ class Checkpoints(Checkpoint):
         self._save(trainer)
 
     def _save(self, trainer: L.Trainer, name: str = LAST) -> None:
+        # A loss can be finite and its gradient not: such weights must not take the place of good ones.
+        broken = [key for key, value in trainer.lightning_module.named_parameters() if not value.isfinite().all()]
+        if broken:
+            raise RunError(
+                f"After step {trainer.global_step} weights are not finite, such as {broken[0]}; no checkpoint is "
+                f"written, so that {self.folder / LAST} stays good. Lower the learning rate or set "
+                "trainer.gradient_clip_val=1, and go on with resume=auto."
+            )
         for logger in trainer.loggers:
             logger.save()
         # With the optimizer's state, which is plain values too: the file still loads with weights_only=True.
         trainer.save_checkpoint(self.folder / name, weights_only=False)
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a stage's folder, or None where none was written yet. A torn ``last.ckpt`` is
-    removed, lest it take the place of the whole one before it.
-
-    Raises:
-        CheckpointError: there are checkpoints, but none of them is whole.
-    """
-    found = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
-    torn = [path for path in found if not is_whole(path)]
-    whole = [path for path in found if path not in torn]
-    if whole:
-        if torn:
-            log.warning("%s is torn; going on from %s.", torn[0], whole[0])
-            if torn[0].name == LAST:
-                torn[0].unlink(missing_ok=True)
-        return whole[0]
-    if found:
-        raise CheckpointError(
-            f"No checkpoint in {folder} is whole; remove that folder to train the stage again, or name one "
-            "with resume=PATH."
-        )
-    return None
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint file is complete: torch writes zip archives, whose checksums tell."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError):
-        return False
