@@ -90,9 +90,11 @@ class StageTraining(L.LightningModule):
     def on_after_backward(self) -> None:
         self.guard.after_backward(self)
 
-    def validation_step(self, batch: Mixture, batch_idx: int) -> None:
+    def validation_step(self, batch: Mixture, batch_idx: int) -> Layers:  # type: ignore[override]
+        """Updates the metrics and gives the estimate to the callbacks."""
         targets = target_layers(batch)
-        rows = dict(zip(Layers._fields, self(batch.mixture), strict=True))
+        estimates = self(batch.mixture)
+        rows = dict(zip(Layers._fields, estimates, strict=True))
         if rows["background"] is not None:
             rows["identity_background"] = batch.mixture
         if rows["gradient"] is not None:
@@ -100,6 +102,7 @@ class StageTraining(L.LightningModule):
         for row, estimate in rows.items():
             if estimate is not None:
                 self._quality(row).update(estimate.float(), getattr(targets, row.removeprefix("identity_")))
+        return estimates
 
     def on_validation_epoch_end(self) -> None:
         """Logs ``val/<row>_<metric>``, such as ``val/background_ssim`` beside ``val/identity_background_ssim``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from crrn.training.curves import CsvCurves, Curves
 from crrn.training.ema import EMA
 from crrn.training.guards import clear_errors
+from crrn.training.image_table import ImageTable
 from crrn.training.modules import GinPretraining, JointTraining, OptimizerFactory, StageTraining, describe
 from crrn.training.panels import Panels
 from crrn.training.progress import ProgressBar, ValidationLines
@@ -103,6 +104,7 @@ def train_stages(
     loggers: Mapping[str, LoggerFactory] | None = None,
     gin_checkpoint: Path | str | None = None,
     non_finite: str = "stop",
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, float]:
     """Trains ``net`` through ``stages`` in place and writes all results into the run directory.
 
@@ -121,6 +123,7 @@ def train_stages(
         loggers: further loggers, each called with the stage's name, its folder and the run's config.
         gin_checkpoint: a trained GiN (or CRRN) to start the joint stage from; the GiN stage is left out then.
         non_finite: "stop" at a loss that is not finite, or "skip" the step and count it.
+        callbacks: further callbacks of the last stage.
 
     Returns:
         The last stage's final validation metrics, such as ``val/background_ssim``.
@@ -148,7 +151,9 @@ def train_stages(
             metrics = json.loads((folder / RESULT).read_text())
             log.info("Stage %s is complete: %s", name, folder / WEIGHTS)
         else:
-            metrics = fit_stage(module, stage, data, trainer, run, watching or Watching(), ema_decay, loggers or {})
+            more = callbacks if name == list(stages)[-1] else ()
+            watch = watching or Watching()
+            metrics = fit_stage(module, stage, data, trainer, run, watch, ema_decay, loggers or {}, more)
         data.first_epoch += stage.epochs
     if run.writes:
         save_network(net, run.path / WEIGHTS)
@@ -164,6 +169,7 @@ def fit_stage(
     watching: Watching,
     ema_decay: float | None,
     loggers: Mapping[str, LoggerFactory],
+    more_callbacks: Sequence[Callback] = (),
 ) -> dict[str, float]:
     """Trains one stage from its start or from its newest checkpoint, and saves its weights."""
     folder = run.stage(module.name)
@@ -171,9 +177,11 @@ def fit_stage(
     callbacks: list[Callback] = [
         Curves(watching.curves_every_n_steps, watching.fingerprints),
         Panels(folder / "panels", watching.panel_images),
+        ImageTable(),
         Checkpoints(folder, watching.checkpoint_every_n_steps),
         ValidationLines(),
         ProgressBar(),
+        *more_callbacks,
     ]
     if ema_decay is not None:
         callbacks.insert(0, EMA(ema_decay))
