@@ -67,7 +67,12 @@ def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     """Starts ``python -m src.train`` in ``folder`` as a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline", "COLUMNS": "200"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+        "WANDB_MODE": "offline",
+        "COLUMNS": "200",
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "src.train", *overrides],
         cwd=folder,

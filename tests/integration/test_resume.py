@@ -1,0 +1,165 @@
+"""A run that is killed goes on as if nothing had been: same weights, same curves, bit for bit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.integration.conftest import ROOT, tiny
+
+TIMINGS = {"train/mixtures_per_second", "train/data_share"}
+KILLED = -9
+
+
+class Zygote:
+    """Real runs as processes of their own, without the seconds that their imports take; see ``zygote.py``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT / "src")}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str, event: int | None = None, seconds: float | None = None) -> tuple[int, int]:
+        """Runs the command to its end or its death; gives its exit status and the number of events."""
+        order = {"arguments": arguments, "log": str(self.log), "event": event, "seconds": seconds}
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return answer["status"], answer["events"]
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    zygote = Zygote(tmp_path_factory.mktemp("killed"))
+    yield zygote
+    zygote.process.communicate(timeout=20)
+    assert zygote.process.returncode == 0
+
+
+def settings(photos: Path, name: str) -> list[str]:
+    """Both stages with everything that has a state: momenta, a moving average, a schedule, accumulated gradients, and
+    checkpoints within epochs."""
+    return tiny(
+        photos,
+        "stages.gin.epochs=1",
+        "stages.joint.epochs=2",
+        "stages.joint.schedule.milestones=[1]",
+        "data.mixtures_per_epoch=10",
+        "trainer.accumulate_grad_batches=2",
+        "watching.checkpoint_every_n_steps=1",
+        "ema_decay=0.9",
+        "resume=auto",
+        f"name={name}",
+    )
+
+
+def curves(run: Path) -> dict[str, list[dict[str, str]]]:
+    """All rows of both stages but their timings, as text."""
+    found = {}
+    for stage in ("gin", "joint"):
+        with (run / stage / "metrics.csv").open(newline="") as file:
+            found[stage] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in csv.DictReader(file)]
+    return found
+
+
+def assert_equal(run: Path, whole: Path) -> None:
+    """Same curves, same summary, same weights of every kind, no litter."""
+    assert curves(run) == curves(whole)
+    assert (run / "summary.json").read_bytes() == (whole / "summary.json").read_bytes()
+    for name in ("weights.safetensors", "gin/weights.safetensors", "joint/weights.safetensors"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+    for name in ("gin/last.ckpt", "joint/last.ckpt", "joint/best.ckpt"):
+        assert equal(checkpoint(run / name), checkpoint(whole / name)), name
+    assert not list(run.rglob("*.tmp"))
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    # How many batches Lightning says it began, which a stop in the middle of one changes; not what they did.
+    del content["loops"]
+    return content
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Bit for bit, all the way down."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return bool(one == other)
+
+
+@pytest.fixture(scope="module")
+def whole(zygote: Zygote, photos: Path) -> tuple[Path, int]:
+    """An uninterrupted run, and its number of events."""
+    status, events = zygote(*settings(photos, "whole"))
+    assert status == 0, zygote.log.read_text()
+    return zygote.folder / "runs/whole", events
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_moments(zygote: Zygote, photos: Path, whole: tuple[Path, int], seed: int) -> None:
+    run, events = whole
+    rng = random.Random(seed)
+    kills = 0
+    while True:
+        moment: dict[str, Any] = {}
+        if kills < 12:
+            moment = (
+                {"event": rng.randrange(8, events // 2)} if rng.random() < 0.7 else {"seconds": rng.uniform(0.4, 2)}
+            )
+        status, _ = zygote(*settings(photos, f"killed{seed}"), **moment)
+        if status != KILLED:
+            break
+        kills += 1
+    assert status == 0, zygote.log.read_text()
+    assert kills >= 3
+    assert_equal(zygote.folder / f"runs/killed{seed}", run)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_torn_checkpoint_gives_way_to_the_one_before_it(
+    zygote: Zygote, photos: Path, whole: tuple[Path, int], damage: str
+) -> None:
+    run, events = whole
+    name = f"torn-{damage}"
+    status, _ = zygote(*settings(photos, name), event=events * 3 // 4)
+    assert status == KILLED
+    last = zygote.folder / "runs" / name / "joint" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    if damage == "cut":
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2] ^= 255
+    last.write_bytes(content)
+    # and killed once more before a whole one takes its place
+    status, _ = zygote(*settings(photos, name), event=12)
+    assert status == KILLED and (last.with_name("previous.ckpt")).exists()
+    status, _ = zygote(*settings(photos, name))
+    assert status == 0
+    assert f"{name}/joint/last.ckpt is torn; going on from" in zygote.log.read_text().replace("\n", "")
+    assert_equal(last.parents[1], run)
