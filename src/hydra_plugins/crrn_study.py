@@ -150,11 +150,14 @@ def distribution(override: Any) -> optuna.distributions.BaseDistribution:
     value = override.value()
     log_scale = "log" in getattr(value, "tags", ())
     if isinstance(value, ChoiceSweep):
-        return CategoricalDistribution([getattr(choice, "text", choice) for choice in value.list])
+        choices: list[Any] = value.list
+        return CategoricalDistribution([getattr(choice, "text", choice) for choice in choices])
     if isinstance(value, IntervalSweep):
-        if isinstance(value.start, int) and isinstance(value.end, int):
-            return IntDistribution(value.start, value.end, log=log_scale)
-        return FloatDistribution(float(value.start or 0), float(value.end or 0), log=log_scale)
+        low: Any = value.start
+        high: Any = value.end
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=log_scale)
+        return FloatDistribution(low, high, log=log_scale)
     if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
         if all(isinstance(end, int) for end in (value.start, value.stop, value.step)):
             return IntDistribution(int(value.start), int(value.stop) - 1, step=int(value.step), log=log_scale)

@@ -3,59 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.integration.conftest import ROOT, tiny
+from tests.integration.conftest import Zygote, tiny
 
 TIMINGS = {"train/mixtures_per_second", "train/data_share"}
 KILLED = -9
-
-
-class Zygote:
-    """Real runs as processes of their own, without the seconds that their imports take; see ``zygote.py``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT / "src")}
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(self, *arguments: str, event: int | None = None, seconds: float | None = None) -> tuple[int, int]:
-        """Runs the command to its end or its death; gives its exit status and the number of events."""
-        order = {"arguments": arguments, "log": str(self.log), "event": event, "seconds": seconds}
-        assert self.process.stdin and self.process.stdout
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        return answer["status"], answer["events"]
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log"
-
-
-@pytest.fixture(scope="module")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    zygote = Zygote(tmp_path_factory.mktemp("killed"))
-    yield zygote
-    zygote.process.communicate(timeout=20)
-    assert zygote.process.returncode == 0
 
 
 def settings(photos: Path, name: str) -> list[str]:

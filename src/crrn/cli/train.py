@@ -116,6 +116,7 @@ def train(
     logger: dict[str, Any],
     watching: dict[str, Any],
     pruning: dict[str, Any] | None,
+    dry_run: bool,
     folder: Path = Path(),
     config_yaml: str = "",
 ) -> float:
@@ -128,6 +129,7 @@ def train(
     import torch
 
     from crrn.training import RunDirectory, train_stages
+    from crrn.training.dry_run import show_dry_run
     from crrn.training.loggers import close_loggers, log_result
     from crrn.training.rundir import is_main_process
     from crrn.training.summary import write_summary
@@ -142,6 +144,16 @@ def train(
     torch.set_float32_matmul_precision("high")
     L.seed_everything(seed, verbose=False)
 
+    built_stages = {stage: build(stages[stage], f"stages.{stage}") for stage in stages["order"]}
+    if dry_run:
+        show_dry_run(
+            build({**net, "encoder_weights": None}, "net"),
+            built_stages,
+            build(data, "data"),
+            trainer["devices"],
+            trainer["accumulate_grad_batches"],
+        )
+        return math.nan
     run = RunDirectory(folder, resume, config, config_yaml, writes=is_main_process())
     datamodule = build(data, "data")
     datamodule.setup()
@@ -151,7 +163,7 @@ def train(
     try:
         metrics = train_stages(
             network,
-            {stage: build(stages[stage], f"stages.{stage}") for stage in stages["order"]},
+            built_stages,
             datamodule,
             build(optimizer, "optimizer"),
             build(trainer, "trainer"),
@@ -170,3 +182,7 @@ def train(
     if run.writes:
         write_summary(run, metrics, f"{name}: {folder}")
     return metrics.get(stages[stages["order"][-1]]["monitor"], math.nan)
+
+
+if __name__ == "__main__":
+    main()

@@ -70,6 +70,7 @@ class MixtureDataModule(L.LightningDataModule):
         cache: keep the decoded photos in memory; the mixtures are the same bits with and without.
         on_corrupt: "error" stops at a photo that cannot be read or is too small; "skip" goes on without it.
         min_side: the shortest side, in pixels, that a photo may have.
+        repeat_batches: train on the first so many batches again and again, to see whether a network can learn at all.
 
     Attributes:
         first_epoch: the epoch of the mixing plan with which the trainer's epoch 0 starts. A second stage sets it to go
@@ -100,6 +101,7 @@ class MixtureDataModule(L.LightningDataModule):
         cache: bool = False,
         on_corrupt: str = "error",
         min_side: int = 32,
+        repeat_batches: int | None = None,
     ) -> None:
         super().__init__()
         self.background = background if isinstance(background, PhotoSource) else folder(background)
@@ -125,6 +127,7 @@ class MixtureDataModule(L.LightningDataModule):
             raise ConfigError(f"data.on_corrupt={on_corrupt!r} is unknown: give 'error' or 'skip'.")
         self.on_corrupt = on_corrupt
         self.min_side = min_side
+        self.repeat_batches = repeat_batches
         self.first_epoch = 0
         self.skipped: set[str] = set()
         self.latest = torch.empty(0, dtype=torch.int64)
@@ -180,7 +183,13 @@ class MixtureDataModule(L.LightningDataModule):
         assert self._train is not None
         rank, world_size = self._ranks()
         sampler = MultiSizeBatchSampler(
-            self._train.plan, self.mixtures_per_epoch, self.batch_size, rank, world_size, start=self._position
+            self._train.plan,
+            self.mixtures_per_epoch,
+            self.batch_size,
+            rank,
+            world_size,
+            start=self._position,
+            repeat=self.repeat_batches,
         )
         return self._loader(self._train, sampler)
 
