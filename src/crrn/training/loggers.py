@@ -108,7 +108,7 @@ def resolve_mode(mode: str) -> str:
         return os.environ["WANDB_MODE"]
     import wandb
 
-    logged_in = bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+    logged_in = wandb.login(prompt=False, verify=False)  # asks nobody and no server: is a key stored?
     if not logged_in:
         log.info("Nobody is logged in to W&B: logging offline; `wandb login` changes that, `wandb sync` uploads later.")
     return "online" if logged_in else "offline"
