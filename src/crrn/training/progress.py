@@ -22,6 +22,13 @@ class ProgressBar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(refresh_rate=1 if sys.stdout.isatty() else 0)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        print_log_above_bar()
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"{getattr(self.trainer.lightning_module, 'name', '')} {current_epoch + 1}/{self.trainer.max_epochs}"
+
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """The latest terms, read from the device only as often as the curves are logged."""
         assert isinstance(pl_module, StageTraining)
@@ -29,6 +36,25 @@ class ProgressBar(RichProgressBar):
         if trainer.global_step % curves.every_n_steps == 0 or not hasattr(self, "_shown"):
             self._shown: dict[str, Any] = {name: float(value) for name, value in pl_module.terms.items()}
         return {**self._shown, "mixtures/s": curves.mixtures_per_second}
+
+
+class CurrentStdout:
+    """Writes to whatever ``sys.stdout`` is at that moment."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def print_log_above_bar() -> None:
+    """Lets log lines pass through the stdout that rich puts in place while a bar is shown: written straight to the
+    terminal, they would land in the middle of the bar.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(CurrentStdout())
 
 
 class ProgressLines(Callback):

@@ -19,7 +19,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 
 from crrn.errors import CheckpointError, RunError
-from crrn.files import write_atomically
+from crrn.files import remove_leftovers, write_atomically
 from crrn.provenance import provenance
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class RunDirectory:
                 f"{self.path} already holds a run, started {known['sessions'][0]['started']}; go on with it by "
                 "resume=auto, or start another beside it by name=NEW."
             )
+        remove_leftovers(self.path)
         session = provenance()
         if known:
             warn_of_changes(known["config"], config)

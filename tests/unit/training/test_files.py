@@ -8,8 +8,9 @@ import torch
 
 from crrn.errors import CheckpointError, RunError
 from crrn.files import write_atomically
-from crrn.training.checkpoints import AtomicCheckpointIO, newest_checkpoint
+from crrn.training.checkpoints import AtomicCheckpointIO
 from crrn.training.curves import CsvCurves
+from crrn.training.recovery import newest_checkpoint
 from crrn.training.rundir import RunDirectory
 
 
