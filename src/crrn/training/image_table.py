@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
 from crrn.layers import Layers
-from crrn.metrics.quality import psnr, si, ssim
+from crrn.metrics import psnr, si, ssim
 from crrn.mixing import Mixture
 from crrn.training.modules import target_layers
 from crrn.training.panels import to_picture
