@@ -1,7 +1,8 @@
 """``python -m src.resume_check``: kills a run, resumes it, and shows that the weights are those of a run that was not.
 
-Three small trainings on the demo photos, each a process of its own: one from start to end; one that is killed by SIGKILL
-in its second stage; and the one that goes on with it. Overrides for all three can be given, as of ``src.train``.
+Three small trainings on the demo photos, each a process of its own: one from start to end; one that is killed by
+SIGKILL in its second stage; and the one that goes on with it. Overrides for all three can be given, as of
+``src.train``.
 """
 
 from __future__ import annotations
