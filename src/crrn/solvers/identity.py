@@ -1,0 +1,18 @@
+"""The remover that removes nothing: every other one is to beat it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from crrn.solvers.solver import Solver
+
+
+class Identity(Solver):
+    """The background is the mixture, the reflection is 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def background(self, mixture: Tensor) -> Tensor:
+        """The mixture itself."""
+        return mixture
