@@ -43,3 +43,75 @@ def _divergence(gx: Image, gy: Image) -> Image:
     x[:, 1:] -= gx[:, :-1]
     x[1:] -= gy[:-1]
     return x
+
+
+def lb14(mixture: Image, smoothness: float = 50.0, threshold: float = 0.05, iterations: int = 3) -> Image:
+    """Background by LB14 (Li and Brown, CVPR 2014), the mean pinned to the mixture's before the shifts, (H, W, 3)."""
+    size = mixture.shape[:2]
+    pixels = size[0] * size[1]
+    laplacian = _otf({(0, 0): 4, (0, 1): -1, (0, -1): -1, (1, 0): -1, (-1, 0): -1}, size)
+    square = np.abs(laplacian) ** 2
+    first = np.abs(_otf({(0, 0): -1, (0, -1): 1}, size)) ** 2 + np.abs(_otf({(0, 0): -1, (-1, 0): 1}, size)) ** 2
+    spectrum = fft.fft2(mixture, axes=(0, 1))
+    background = mixture.copy()
+    for iteration in range(iterations):
+        weight = 2**iteration / threshold
+        gx = np.roll(background, -1, axis=1) - background
+        gy = np.roll(background, -1, axis=0) - background
+        gx[np.abs(gx).sum(axis=2) < 1 / weight] = 0
+        gy[np.abs(gy).sum(axis=2) < 1 / weight] = 0
+        adjoint = np.roll(gx, 1, axis=1) - gx + np.roll(gy, 1, axis=0) - gy
+        numerator = smoothness * square[..., None] * spectrum + weight * fft.fft2(adjoint, axes=(0, 1))
+        quotient = numerator / (smoothness * square + weight * first + 1e-16)[..., None]
+        quotient[0, 0] = spectrum[0, 0]
+        background = np.real(fft.ifft2(quotient, axes=(0, 1)))
+        for c in range(mixture.shape[2]):
+            plane, upper = background[..., c], mixture[..., c]
+            for _ in range(500):
+                shift = 2 / pixels * (plane[plane < 0].sum() + plane[plane > upper].sum())
+                plane -= shift
+                if abs(shift) < 1 / pixels:
+                    break
+        background = np.clip(background, 0, mixture)
+    return background
+
+
+def nr17(mixture: Image, sparsity: float = 2e-3, kappa: float = 2.0, beta_max: float = 1e5) -> Image:
+    """Background by NR17 (Arvanitopoulos et al., CVPR 2017), Adam inside, (H, W, 3)."""
+    background = mixture.copy()
+    target = _laplacian(mixture)
+    beta = 2 * sparsity
+    while beta < beta_max:
+        h = np.roll(background, -1, axis=1) - background
+        v = np.roll(background, -1, axis=0) - background
+        weak = (h**2 + v**2).sum(axis=2) < sparsity / beta
+        h[weak] = 0
+        v[weak] = 0
+        m, s = np.zeros_like(background), np.zeros_like(background)
+        for t in range(1, 101):
+            dx = np.roll(background, -1, axis=1) - background - h
+            dy = np.roll(background, -1, axis=0) - background - v
+            adjoint = np.roll(dx, 1, axis=1) - dx + np.roll(dy, 1, axis=0) - dy
+            gradient = 2 * _laplacian(_laplacian(background) - target) + 2 * beta * adjoint
+            m = 0.9 * m + 0.1 * gradient
+            s = 0.999 * s + 0.001 * gradient**2
+            background = background - 1e-3 * (m / (1 - 0.9**t)) / (np.sqrt(s / (1 - 0.999**t)) + 1e-8)
+        beta *= kappa
+    return background
+
+
+def _otf(kernel: dict[tuple[int, int], float], size: tuple[int, ...]) -> NDArray[np.complex128]:
+    """The transfer function of a kernel given by offset from its centre."""
+    padded = np.zeros(size)
+    for (row, column), value in kernel.items():
+        padded[row % size[0], column % size[1]] += value
+    return fft.fft2(padded)
+
+
+def _laplacian(x: Image) -> Image:
+    result = -4 * x
+    result[1:] += x[:-1]
+    result[:-1] += x[1:]
+    result[:, 1:] += x[:, :-1]
+    result[:, :-1] += x[:, 1:]
+    return result
