@@ -13,7 +13,10 @@ def write_photo(path: Path, seed: int, height: int = 60, width: int = 80) -> Non
     """A JPEG of smooth colours and a few sharp boxes, so that there are gradients to learn."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / max(height, width)
-    waves = [0.5 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.5, 2) * x + rng.uniform(0.5, 2) * y + rng.uniform())) for _ in range(3)]
+    waves = [
+        0.5 + 0.3 * np.sin(2 * np.pi * (rng.uniform(0.5, 2) * x + rng.uniform(0.5, 2) * y + rng.uniform()))
+        for _ in range(3)
+    ]
     photo = np.stack(waves, axis=2)
     for _ in range(4):
         top, left = rng.integers(0, height - 8), rng.integers(0, width - 8)

@@ -1,7 +1,7 @@
 """The errors that crrn raises on wrong input.
 
-Each message is one sentence that says what is wrong, where, and how to mend it; the commands print it without a traceback and
-exit with status 1.
+Each message is one sentence that says what is wrong, where, and how to mend it; the commands print it without a
+traceback and exit with status 1.
 """
 
 

@@ -13,7 +13,8 @@ from crrn.errors import RunError
 
 @contextmanager
 def write_atomically(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Opens a temporary file beside ``path`` and puts it in place when the block ends well; otherwise ``path`` stays as it was.
+    """Opens a temporary file beside ``path`` and puts it in place when the block ends well; otherwise ``path`` stays
+    as it was.
 
     Raises:
         RunError: the folder cannot be written to or the disk is full.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Layers(NamedTuple):
@@ -19,3 +20,16 @@ class Layers(NamedTuple):
     background: Tensor | None = None
     reflection: Tensor | None = None
     gradient: Tensor | None = None
+
+
+class Remover(nn.Module):
+    """A reflection remover: from a mixture (N, 3, H, W) in [0, 1] to :class:`Layers` of the same size.
+
+    Attributes:
+        estimates: the layers that it estimates, of ``Layers._fields``.
+        config: plain values from which it can be built again.
+    """
+
+    estimates: ClassVar[tuple[str, ...]]
+    config: dict[str, Any]
+    __call__: Callable[..., Layers]

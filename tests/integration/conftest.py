@@ -48,9 +48,7 @@ SHORT = ("stages.gin.epochs=1", "stages.joint.epochs=2", "stages.joint.schedule.
 
 
 @pytest.fixture
-def train(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Outcome]:
+def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Outcome]:
     """Runs ``crrn-train`` in this process, in an empty working directory."""
     from crrn.cli.train import main
 

@@ -29,7 +29,7 @@ def test_both_stages_leave_a_complete_run_directory(train: Train, photos: Path, 
 
     record = json.loads((run / "run.json").read_text())
     assert record["data"]["background"]["training"] + record["data"]["background"]["held_out"] == 8
-    assert record["sessions"][0]["versions"]["torch"] == torch.__version__.split("+")[0] or record["sessions"][0]["versions"]["torch"]
+    assert record["sessions"][0]["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert "width: 0.05" in (run / "config.yaml").read_text()
 
     for stage, epochs in (("gin", 1), ("joint", 2)):
@@ -42,14 +42,20 @@ def test_both_stages_leave_a_complete_run_directory(train: Train, photos: Path, 
                 assert checkpoint["crrn"]["stage"] == stage
 
     joint = curve(run / "joint" / "metrics.csv")
-    assert {"train/loss", "train/background_ssim", "train/background_l1", "train/reflection_ssim", "train/gradient_si"} <= set(joint[0])
+    assert {
+        "train/loss",
+        "train/background_ssim",
+        "train/background_l1",
+        "train/reflection_ssim",
+        "train/gradient_si",
+    } <= set(joint[0])
     assert float(joint[0]["train/learning_rate"]) == pytest.approx(1e-4)
     assert float(joint[-1]["train/learning_rate"]) == pytest.approx(1e-5)
     assert joint[2]["val/background_ssim"] and not joint[1]["val/background_ssim"]
 
-    # seven pictures a row: I, B estimated and true, R, dB
+    # seven pictures a row, enlarged five times: I, B estimated and true, R, dB
     with Image.open(next((run / "joint" / "panels").glob("*.png"))) as panel:
-        assert panel.width == 7 * (48 + 4) + 4
+        assert panel.width == 7 * (48 * 5 + 4) + 4
 
     network = crrn.load(run / "weights.safetensors")
     assert network.config == {"architecture": "crrn", "width": 0.05}
@@ -83,7 +89,12 @@ def test_a_finished_run_is_not_trained_again(train: Train, photos: Path, tmp_pat
 def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp_path: Path) -> None:
     assert train(*tiny(photos, "stages=gin", "stages.gin.epochs=1", "name=gin", "net.architecture=gin")).status == 0
     checkpoint = tmp_path / "runs/gin/gin/best.ckpt"
-    joint = ("stages.joint.epochs=1", "stages.joint.schedule.milestones=[]", "stages.joint.learning_rate=1e-12", "name=joint")
+    joint = (
+        "stages.joint.epochs=1",
+        "stages.joint.schedule.milestones=[]",
+        "stages.joint.learning_rate=1e-12",
+        "name=joint",
+    )
     outcome = train(*tiny(photos, *joint, f"gin_checkpoint={checkpoint}"))
     assert outcome.status == 0, outcome.err
     assert not (tmp_path / "runs/joint/gin").exists()
@@ -100,7 +111,9 @@ def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp
 def test_table_2_is_one_multirun(train: Train, photos: Path, tmp_path: Path) -> None:
     short = ("stages.gin.epochs=1", "stages.joint.epochs=1", "stages.joint.schedule.milestones=[]")
     ablations = ("none", "l1_only", "iin_only", "gin_only")
-    outcome = train("-m", *tiny(photos, *short), "experiment=crrn_full", "name=table2", f"ablation={','.join(ablations)}")
+    outcome = train(
+        "-m", *tiny(photos, *short), "experiment=crrn_full", "name=table2", f"ablation={','.join(ablations)}"
+    )
     assert outcome.status == 0, outcome.err
     jobs = {name: next((tmp_path / "runs/sweeps/table2").glob(f"ablation={name}*")) for name in ablations}
 
@@ -111,7 +124,11 @@ def test_table_2_is_one_multirun(train: Train, photos: Path, tmp_path: Path) -> 
 
     def terms(name: str, stage: str) -> set[str]:
         columns = curve(jobs[name] / stage / "metrics.csv")[0]
-        return {key.removeprefix("train/") for key in columns if key.startswith("train/") and key.split("_")[-1] in ("ssim", "si", "l1")}
+        return {
+            key.removeprefix("train/")
+            for key in columns
+            if key.startswith("train/") and key.split("_")[-1] in ("ssim", "si", "l1")
+        }
 
     whole = {"background_ssim", "background_l1", "reflection_ssim", "gradient_si"}
     assert terms("none", "joint") == whole

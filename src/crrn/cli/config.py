@@ -65,7 +65,11 @@ def settings_of(cfg: DictConfig, command: Callable[..., Any]) -> dict[str, Any]:
     if missing:
         raise ConfigError(f"Give a value to {' and '.join(missing)}, as in {missing[0]}=VALUE.")
     assert isinstance(settings, dict)
-    known = [name for name, parameter in inspect.signature(command).parameters.items() if parameter.default is parameter.empty]
+    known = [
+        name
+        for name, parameter in inspect.signature(command).parameters.items()
+        if parameter.default is parameter.empty
+    ]
     refuse_unknown(settings, known, "", "the command")
     return {str(key): value for key, value in settings.items()}
 
@@ -75,7 +79,9 @@ def check_keys(path: str, node: dict[Any, Any], target: Callable[..., Any]) -> N
     parameters = inspect.signature(target).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
-    refuse_unknown(node, [parameter.name for parameter in parameters], path, f"{path} ({getattr(target, '__name__', target)})")
+    refuse_unknown(
+        node, [parameter.name for parameter in parameters], path, f"{path} ({getattr(target, '__name__', target)})"
+    )
 
 
 def refuse_unknown(node: dict[Any, Any], known: list[str], path: str, taker: str) -> None:

@@ -1,7 +1,7 @@
 """``python -m src.train``: trains a network, one stage after the other.
 
-torch and all that needs it are imported when the config is known to be good, so that ``--help`` and a mistyped key answer
-at once.
+torch and all that needs it are imported when the config is known to be good, so that ``--help`` and a mistyped key
+answer at once.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ def main() -> None:
     """The command. Exits with status 1 if a job failed."""
     register_resolvers()
     failures: list[CrrnError] = []
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(partial(job, failures=failures))()
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(
+        partial(job, failures=failures)
+    )()
     sys.exit(1 if failures else 0)
 
 
 def job(cfg: DictConfig, failures: list[CrrnError]) -> float:
     """One job: a single run, or one of a sweep.
 
-    An error that the user's input caused is printed as one sentence and kept in ``failures``; the other jobs of a sweep go on.
+    An error that the user's input caused is printed as one sentence and kept in ``failures``; the other jobs of a
+    sweep go on.
 
     Returns:
         The monitored validation metric, for sweepers; NaN for a failed job.
@@ -74,7 +77,7 @@ def train(
     trainer: dict[str, Any],
     logger: dict[str, Any],
     watching: dict[str, Any],
-    folder: Path = Path("."),
+    folder: Path = Path(),
     config_yaml: str = "",
 ) -> float:
     """Builds what the settings name and trains it; the parameters are the keys of ``conf/train.yaml``."""
@@ -84,18 +87,19 @@ def train(
 
     import lightning.pytorch as L
     import torch
-    from lightning.pytorch.utilities import rank_zero_only
 
     from crrn.training import RunDirectory, train_stages
     from crrn.training.loggers import close_loggers
+    from crrn.training.rundir import is_main_process
     from crrn.training.summary import write_summary
 
     quieten("lightning.pytorch", "lightning.fabric")
-    torch.set_flush_denormal(True)  # a network that starts as the identity works on denormals at first, ten times slower
+    # A network that starts as the identity works on denormals at first, which CPUs do ten times slower.
+    torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("high")
     L.seed_everything(seed, verbose=False)
 
-    run = RunDirectory(folder, resume, config, config_yaml, writes=rank_zero_only.rank == 0)
+    run = RunDirectory(folder, resume, config, config_yaml, writes=is_main_process())
     datamodule = build(data, "data")
     datamodule.setup()
     run.note(data=datamodule.summary())

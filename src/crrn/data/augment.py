@@ -16,7 +16,7 @@ import albumentations as A
 
 
 class Augmentation:
-    """Flips a photo left to right with probability 1/2, and turns it by up to `rotate` degrees with probability 1/2.
+    """Flips a photo left to right with probability 1/2, and turns it by up to ``rotate`` degrees with probability 1/2.
 
     The paper trains with "image rotation and flipping" and says no more: the angle, the reflected border, the
     probabilities and leaving half of the photos unturned (turning blurs slightly) are our choice.
@@ -39,7 +39,7 @@ class Augmentation:
             self.transforms.append(A.Rotate(limit=(-rotate, rotate), border_mode=cv2.BORDER_REFLECT_101, p=0.5))
 
     def __call__(self, photo: Photo, seed: int) -> Photo:
-        """Augment a photo, uint8 (H, W, 3), as `seed` says; gives a photo of the same shape."""
+        """Augment a photo, uint8 (H, W, 3), as ``seed`` says; gives a photo of the same shape."""
         # Not through A.Compose: it gives all its transforms the same seed, and then exactly the flipped photos get
         # turned.
         for number, transform in enumerate(self.transforms):

@@ -33,7 +33,7 @@ SMALLEST_SIDE = 11
 
 
 class Mixing(Protocol):
-    """A formation model, such as those in `crrn.mixing`."""
+    """A formation model, such as those in ``crrn.mixing``."""
 
     def draw(self, rng: np.random.Generator) -> dict[str, float]:
         """Draw the parameters of one mixture."""
@@ -45,11 +45,11 @@ class Mixing(Protocol):
 
 
 class MixtureDataModule(L.LightningDataModule):
-    """Mixtures made on the fly from two sources of photos; gives what `mixing` forms, on the device.
+    """Mixtures made on the fly from two sources of photos; gives what ``mixing`` forms, on the device.
 
-    Training mixtures are a pure function of (seed, epoch, k), see `MixingPlan`. Validation mixtures are the same in
-    every run and come from held-out photos alone, unaugmented. Use it with `Trainer(use_distributed_sampler=False)`: it
-    shares the mixtures between the ranks itself.
+    Training mixtures are a pure function of (seed, epoch, k), see ``MixingPlan``. Validation mixtures are the same in
+    every run and come from held-out photos alone, unaugmented. Use it with ``Trainer(use_distributed_sampler=False)``:
+    it shares the mixtures between the ranks itself.
 
     Args:
         background: the backgrounds; a path is a folder of photos.
@@ -77,7 +77,7 @@ class MixtureDataModule(L.LightningDataModule):
 
     Raises:
         ConfigError: a setting out of range.
-        DataError: a missing or empty folder here; an unusable photo in `setup`, or while iterating.
+        DataError: a missing or empty folder here; an unusable photo in ``setup``, or while iterating.
     """
 
     def __init__(
@@ -318,7 +318,7 @@ def parse_size(name: str, size: str) -> Size:
 
     Raises:
         ConfigError: anything else, or a side below the 11 pixels of the losses' window; the message names the setting
-            `name`.
+            ``name``.
     """
     match = re.fullmatch(r"(\d+)x(\d+)", str(size))
     if match is None:

@@ -58,7 +58,7 @@ class MixtureDataset(Dataset[Pair | DataError]):
         on_corrupt: "error", or "skip" to replace a photo that cannot be decoded by the next good one in its list.
 
     Raises:
-        ConfigError: another `on_corrupt`.
+        ConfigError: another ``on_corrupt``.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class MixtureDataset(Dataset[Pair | DataError]):
         return photo if self.augmentation is None else self.augmentation(photo, seed)
 
     def _photo(self, bank: PhotoBank, index: int, partner: Path, skipped: list[str]) -> tuple[Photo, Path]:
-        """The photo and its file; a corrupt one is replaced by the next good one that is not `partner`."""
+        """The photo and its file; a corrupt one is replaced by the next good one that is not ``partner``."""
         for step in range(len(bank)):
             number = (index + step) % len(bank)
             file = bank.files[number]
@@ -155,7 +155,7 @@ class PairLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: where to go on is asked from the sampler's `start`. To have this method tells Lightning that it can."""
+        """Nothing: the sampler's ``start`` knows where to go on. The method tells Lightning that the loader can."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

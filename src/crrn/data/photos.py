@@ -32,7 +32,7 @@ def check_photo(file: Path, min_side: int) -> None:
     """Read a photo's header.
 
     Raises:
-        DataError: naming the file, when it is no readable image or its short side is below `min_side` pixels.
+        DataError: naming the file, when it is no readable image or its short side is below ``min_side`` pixels.
     """
     try:
         with Image.open(file) as image:
@@ -47,10 +47,10 @@ def check_photo(file: Path, min_side: int) -> None:
 
 
 def read_photo(file: Path, size: tuple[int, int]) -> Photo:
-    """Decode a photo and squeeze it, whole, to `size` = (height, width); gives uint8 (height, width, 3), RGB.
+    """Decode a photo and squeeze it, whole, to ``size`` = (height, width); gives uint8 (height, width, 3), RGB.
 
     The EXIF orientation is applied; grey, palette and 16-bit images become 8-bit RGB; transparency is dropped. A JPEG
-    much larger than `size` is decoded at a half, a quarter or an eighth of its size, which is faster.
+    much larger than ``size`` is decoded at a half, a quarter or an eighth of its size, which is faster.
 
     Raises:
         DataError: naming the file, when it is missing, corrupt or truncated.
@@ -68,7 +68,7 @@ def read_photo(file: Path, size: tuple[int, int]) -> Photo:
 
 
 def resize(photo: Photo, size: tuple[int, int]) -> Photo:
-    """Squeeze a photo (h, w, 3) to `size` = (height, width)."""
+    """Squeeze a photo (h, w, 3) to ``size`` = (height, width)."""
     height, width = photo.shape[:2]
     if (height, width) == size:
         return photo
@@ -81,8 +81,9 @@ def resize(photo: Photo, size: tuple[int, int]) -> Photo:
 class PhotoBank:
     """Photos by index, each squeezed to one canonical size.
 
-    With `cache`, each photo is decoded once and kept in memory that the worker processes share: an anonymous map, made
-    before they are forked, into which whoever decodes a photo first writes it. Cached or not, the bits are the same.
+    With ``cache``, each photo is decoded once and kept in memory that the worker processes share: an anonymous map,
+    made before they are forked, into which whoever decodes a photo first writes it. Cached or not, the bits are the
+    same.
 
     Args:
         files: the photos.
@@ -114,7 +115,7 @@ class PhotoBank:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Photo:
-        """Photo number `index`, uint8 (height, width, 3); not to be written to.
+        """Photo number ``index``, uint8 (height, width, 3); not to be written to.
 
         Raises:
             DataError: naming the file, when it cannot be decoded.

@@ -94,12 +94,12 @@ class MixingPlan:
         )
 
     def size(self, epoch: int, batch: int) -> Size:
-        """The size of batch number `batch` of an epoch: one of `sizes`, each equally likely (our choice)."""
+        """The size of batch number ``batch`` of an epoch: one of ``sizes``, each equally likely (our choice)."""
         rng = generator(self.seed, epoch, Stream.SIZE, batch)
         return self.sizes[int(rng.integers(len(self.sizes)))]
 
     def _background_order(self, epoch: int, first: int, count: int) -> NDArray[np.int64]:
-        """The backgrounds of mixtures `first` to `first + count` - 1."""
+        """The backgrounds of mixtures ``first`` to ``first + count`` - 1."""
         length = len(self._backgrounds)
         cycles = range(first // length, (first + count - 1) // length + 1)
         orders = [permutation(self.seed, epoch, Stream.BACKGROUND, cycle, length) for cycle in cycles]
@@ -142,7 +142,7 @@ def generator(seed: int, epoch: int, stream: Stream, counter: int) -> np.random.
 
 @lru_cache(maxsize=16)
 def permutation(seed: int, epoch: int, stream: Stream, cycle: int, count: int) -> NDArray[np.int64]:
-    """The random order in which pass number `cycle` of an epoch goes through `count` photos; not to be written to."""
+    """The random order in which pass number ``cycle`` of an epoch goes through ``count`` photos; read-only."""
     order = generator(seed, epoch, stream, cycle).permutation(count)
     order.setflags(write=False)
     return order

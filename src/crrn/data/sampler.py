@@ -25,8 +25,8 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
 
     Global batch j, counted over the whole stage, is batch j % N of epoch j // N, where N = ceil(mixtures_per_epoch /
     batch_size). It holds the mixtures k = (j % N) * batch_size and on; the last batch of an epoch is completed with
-    further mixtures of that epoch, so that each step has `batch_size` mixtures. Rank r takes the r-th contiguous slice.
-    All ranks have the same number of batches, and the same size at each step.
+    further mixtures of that epoch, so that each step has ``batch_size`` mixtures. Rank r takes the r-th contiguous
+    slice. All ranks have the same number of batches, and the same size at each step.
 
     Args:
         plan: chooses the size of each batch.
@@ -64,7 +64,7 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
         return self.batches
 
     def __iter__(self) -> Iterator[list[Key]]:
-        """Yield `len(self)` batches from the one that `start` names, across the end of an epoch too."""
+        """Yield ``len(self)`` batches from the one that ``start`` names, across the end of an epoch too."""
         first = self.start()
         for number in range(first, first + self.batches):
             epoch, batch = divmod(number, self.batches)

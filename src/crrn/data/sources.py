@@ -25,7 +25,7 @@ class PhotoSource:
     Attributes:
         name: what logs and errors call the source.
         files: all photos, in an order that is the same on every machine (mixtures depend on it).
-        held_out: the photos that never train, where the source fixes them; None leaves the choice to `split`.
+        held_out: the photos that never train, where the source fixes them; None leaves the choice to ``split``.
     """
 
     name: str
@@ -35,7 +35,7 @@ class PhotoSource:
     def split(self, fraction: float) -> tuple[list[Path], list[Path]]:
         """Split into (training photos, held-out photos), with at least one photo in each.
 
-        A photo is held out when the hash of its file name, as a number in [0, 1), lies below `fraction`: adding or
+        A photo is held out when the hash of its file name, as a number in [0, 1), lies below ``fraction``: adding or
         removing a file moves no other photo, and two sources over the same files hold the same photos out. Only where
         the hash would leave one side empty (a handful of photos) the photo nearest to the threshold changes sides. A
         source with a fixed held-out set keeps it.
@@ -67,7 +67,7 @@ class PhotoSource:
 
 
 def folder(path: str | Path) -> PhotoSource:
-    """All photos in a folder and the folders below it, by file name ending (`PHOTO_SUFFIXES`), without hidden files.
+    """All photos in a folder and the folders below it, by file name ending (``PHOTO_SUFFIXES``), without hidden files.
 
     Raises:
         DataError: no such folder, or no photo in it.
@@ -82,7 +82,7 @@ def folder(path: str | Path) -> PhotoSource:
 
 
 def voc2012(root: str | Path, download: bool = False) -> PhotoSource:
-    """PASCAL VOC 2012, the paper's backgrounds: the 17,125 photos in `root`/VOCdevkit/VOC2012/JPEGImages.
+    """PASCAL VOC 2012, the paper's backgrounds: the 17,125 photos in ``root``/VOCdevkit/VOC2012/JPEGImages.
 
     Args:
         root: the folder that holds, or shall hold, VOCdevkit.
@@ -116,7 +116,7 @@ def voc2012(root: str | Path, download: bool = False) -> PhotoSource:
 
 
 def coco(root: str | Path) -> PhotoSource:
-    """COCO: the photos of `root`/train2017 and val2017, or of train2014 and val2014.
+    """COCO: the photos of ``root``/train2017 and val2017, or of train2014 and val2014.
 
     The two years hold the same photos under other names, so only one year is used: 2017 where both are present.
 
@@ -135,10 +135,10 @@ def coco(root: str | Path) -> PhotoSource:
 
 
 def rid(root: str | Path) -> PhotoSource:
-    """RID, the paper's reflections: 3,250 photos anywhere below `root`; logs a warning when it finds another number.
+    """RID, the paper's reflections: 3,250 photos anywhere below ``root``; logs a warning when it finds another number.
 
     Raises:
-        DataError: no photo below `root`.
+        DataError: no photo below ``root``.
     """
     base = Path(root).expanduser()
     files = _photos_below(base) if base.is_dir() else ()

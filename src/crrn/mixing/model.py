@@ -25,11 +25,11 @@ class Mixture(NamedTuple):
 
 
 def checked_range(name: str, bounds: Sequence[float], lowest: float, highest: float) -> tuple[float, float]:
-    """Give `bounds` as (low, high).
+    """Give ``bounds`` as (low, high).
 
     Raises:
         ConfigError: unless there are two numbers with lowest <= low <= high <= highest; the message names the setting
-            `name`.
+            ``name``.
     """
     values = tuple(float(bound) for bound in bounds)
     if len(values) != 2 or not lowest <= values[0] <= values[1] <= highest:
@@ -40,5 +40,5 @@ def checked_range(name: str, bounds: Sequence[float], lowest: float, highest: fl
 
 
 def per_image(parameter: Tensor, like: Tensor) -> Tensor:
-    """Shape one parameter (N,) as (N, 1, 1, 1), with the type and device of the images `like`."""
+    """Shape one parameter (N,) as (N, 1, 1, 1), with the type and device of the images ``like``."""
     return parameter.to(like).view(-1, 1, 1, 1)

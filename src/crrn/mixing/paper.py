@@ -23,7 +23,7 @@ class PaperMixing:
         reflection_target: "visible" for beta * R, "captured" for R.
 
     Raises:
-        ConfigError: a range that is not 0 <= low <= high <= 1, or an unknown `reflection_target`.
+        ConfigError: a range that is not 0 <= low <= high <= 1, or an unknown ``reflection_target``.
     """
 
     def __init__(

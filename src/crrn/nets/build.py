@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import torch
-from torch import nn
 
 from crrn.errors import ConfigError
+from crrn.layers import Remover
 from crrn.nets.crrn import CRRN
 from crrn.nets.gin import GiN
 from crrn.nets.iin import IiN
@@ -21,7 +21,7 @@ def build_network(
     encoder_weights: str | os.PathLike[str] | None = None,
     channels_last: bool = False,
     compile: bool = False,
-) -> nn.Module:
+) -> Remover:
     """Build a network; the config's node `net` maps one to one to these arguments.
 
     Args:
@@ -40,7 +40,7 @@ def build_network(
         ConfigError: the architecture is unknown or the width not positive.
         WeightsError: the encoder weights cannot be had or do not fit.
     """
-    network: nn.Module
+    network: Remover
     if architecture == "crrn":
         network = CRRN(width, encoder_weights)
     elif architecture == "iin":

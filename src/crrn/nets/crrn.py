@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from crrn.image.padding import crop, pad_to_multiple
-from crrn.layers import Layers
+from crrn.layers import Layers, Remover
 from crrn.nets.gin import MULTIPLE, GiN
 from crrn.nets.iin import IiN
 
 
-class CRRN(nn.Module):
+class CRRN(Remover):
     """From a mixture to background, reflection and the background's gradient, in one pass.
 
     GiN's decoder features guide every level of IiN. Both parts are trained together, nothing is detached between them.
@@ -27,9 +26,11 @@ class CRRN(nn.Module):
         WeightsError: the encoder weights cannot be had or do not fit.
     """
 
+    estimates = Layers._fields
+
     def __init__(self, width: float = 1.0, encoder_weights: str | os.PathLike[str] | None = None) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {"architecture": "crrn", "width": float(width)}
+        self.config = {"architecture": "crrn", "width": float(width)}
         self.gin = GiN(width)
         self.iin = IiN(width, encoder_weights, gradient_features=True)
 
@@ -46,5 +47,5 @@ class CRRN(nn.Module):
         height, width = mixture.shape[-2:]
         mixture = pad_to_multiple(mixture, MULTIPLE)
         gradient, features = self.gin.infer(mixture)
-        background, reflection, _ = self.iin(mixture, features)
+        background, reflection = self.iin.infer(mixture, features)
         return Layers(*(crop(layer, height, width) for layer in (background, reflection, gradient)))

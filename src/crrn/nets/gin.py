@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from crrn.image.gradient import gradient_magnitude
 from crrn.image.padding import crop, pad_to_multiple
-from crrn.layers import Layers
+from crrn.layers import Layers, Remover
 from crrn.nets.blocks import conv, initialise, scaled, upsample
 
 MULTIPLE = 32
@@ -22,7 +20,7 @@ FEATURES = tuple(channels_up for _, channels_up in DECODER)
 """Channels, at width 1, of the five decoder features that IiN takes over: at 1/16, 1/8, 1/4, 1/2 and 1 of the size."""
 
 
-class GiN(nn.Module):
+class GiN(Remover):
     """From a mixture to the gradient of its background.
 
     Input is the mixture with its own gradient as fourth channel (paper). Five encoder stages of conv 3x3 and conv 4x4
@@ -38,9 +36,11 @@ class GiN(nn.Module):
         ConfigError: the width is not positive.
     """
 
+    estimates = ("gradient",)
+
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {"architecture": "gin", "width": float(width)}
+        self.config = {"architecture": "gin", "width": float(width)}
         widths = [scaled(channels, width) for channels in ENCODER]
         self.encoder = nn.ModuleList()
         channels = 4

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from crrn.errors import ConfigError
 from crrn.image.padding import crop, pad_to_multiple
-from crrn.layers import Layers
+from crrn.layers import Layers, Remover
 from crrn.nets.blocks import Branches, conv, initialise, scaled, upsample
 from crrn.nets.gin import FEATURES, MULTIPLE
 from crrn.nets.vgg import VGG16
@@ -25,7 +23,7 @@ UPSAMPLING = (256, 128, 64, 32, 16)
 """Channels of each of the three parallel transposed convolutions of the five levels."""
 
 
-class IiN(nn.Module):
+class IiN(Remover):
     """From a mixture to its background and reflection.
 
     VGG16 leads to 1/32 of the size, one conv 3x3 replaces its fully connected layers, feature extraction A follows;
@@ -45,6 +43,8 @@ class IiN(nn.Module):
         WeightsError: the encoder weights cannot be had or do not fit.
     """
 
+    estimates = ("background", "reflection")
+
     def __init__(
         self,
         width: float = 1.0,
@@ -52,7 +52,7 @@ class IiN(nn.Module):
         gradient_features: bool = False,
     ) -> None:
         super().__init__()
-        self.width = float(width)
+        self.config = {"architecture": "iin", "width": float(width)}
         self.gradient_features = gradient_features
         self.encoder = VGG16(width, encoder_weights)
         taps = self.encoder.channels
@@ -80,13 +80,6 @@ class IiN(nn.Module):
         for parameter in self.head[-1].parameters():
             nn.init.zeros_(parameter)
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What `build_network` rebuilds the structure from."""
-        if self.gradient_features:
-            raise ConfigError("an IiN with gradient features is a part of CRRN: save or rebuild the CRRN that holds it")
-        return {"architecture": "iin", "width": self.width}
-
     def forward(self, mixture: Tensor, gradient_features: Sequence[Tensor] | None = None) -> Layers:
         """Estimate background and reflection.
 
@@ -101,10 +94,14 @@ class IiN(nn.Module):
         Raises:
             ValueError: gradient features are given to a network built without them, or missing in one built with them.
         """
+        height, width = mixture.shape[-2:]
+        layers = self.infer(pad_to_multiple(mixture, MULTIPLE), gradient_features)
+        return Layers(*(crop(layer, height, width) for layer in layers))
+
+    def infer(self, mixture: Tensor, gradient_features: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Background and reflection of a mixture with sides that 32 divides; arguments and errors as of `forward`."""
         if (gradient_features is not None) != self.gradient_features:
             raise ValueError(f"this IiN was built with gradient_features={self.gradient_features}")
-        height, width = mixture.shape[-2:]
-        mixture = pad_to_multiple(mixture, MULTIPLE)
         taps = self.encoder(mixture)
         skips = [[tap] for tap in taps[-2::-1]] + [[]]
         for skip, feature in zip(skips, gradient_features or (), strict=False):
@@ -116,10 +113,7 @@ class IiN(nn.Module):
                 x = self.feature_b(x)
             x = torch.cat((up(x), *skip), dim=1)
         residual, reflection = self.head(x).to(mixture.dtype).split(3, dim=1)
-        return Layers(
-            background=crop(mixture - residual, height, width),
-            reflection=crop(reflection, height, width),
-        )
+        return mixture - residual, reflection
 
 
 def _feature(channels_in: int, branches: Sequence[Sequence[tuple[int, int]]], width: float) -> Branches:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
+from crrn.layers import Remover
 from crrn.nets.build import build_network
 from crrn.nets.state import mismatches
 
@@ -24,7 +25,7 @@ PREFIX = "net."
 """Prefix of the network's weights in a training checkpoint's state dict."""
 
 
-def save_network(network: nn.Module, path: str | os.PathLike[str]) -> None:
+def save_network(network: Remover, path: str | os.PathLike[str]) -> None:
     """Write a network's weights, and the config that rebuilds it, as one safetensors file.
 
     The file appears whole or not at all.
@@ -38,7 +39,7 @@ def save_network(network: nn.Module, path: str | os.PathLike[str]) -> None:
         file.write(save(state, metadata))
 
 
-def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> nn.Module:
+def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Remover:
     """Rebuild a network from its file alone.
 
     Args:
@@ -113,7 +114,7 @@ def _read_checkpoint(path: Path, weights: bool) -> tuple[Any, dict[str, Tensor]]
     return checkpoint[METADATA], state
 
 
-def _skeleton(path: Path, config: dict[str, Any]) -> nn.Module:
+def _skeleton(path: Path, config: dict[str, Any]) -> Remover:
     """The network without memory for its weights."""
     try:
         with torch.device("meta"):

@@ -92,7 +92,8 @@ class Checkpoints(Checkpoint):
         last = self.folder / LAST
         if trainer.is_global_zero and last.exists():
             last.replace(self.folder / PREVIOUS)
-        trainer.save_checkpoint(last, weights_only=False)  # with the optimizer's state; it still loads with weights_only=True
+        # With the optimizer's state, which is plain values too: the file still loads with weights_only=True.
+        trainer.save_checkpoint(last, weights_only=False)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -108,7 +109,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
         log.warning("%s is torn; going on from the checkpoint before it.", path)
     if found:
         raise CheckpointError(
-            f"No checkpoint in {folder} is whole; remove that folder to train the stage again, or name one with resume=PATH."
+            f"No checkpoint in {folder} is whole; remove that folder to train the stage again, or name one "
+            "with resume=PATH."
         )
     return None
 

@@ -55,7 +55,9 @@ class CsvCurves(Logger):
         if self.path.exists():
             with self.path.open(newline="") as file:
                 rows = {int(row["step"]): row for row in csv.DictReader(file)}
-            self.rows = {at: {k: v for k, v in row.items() if k != "step" and v} for at, row in rows.items() if at <= step}
+            self.rows = {
+                at: {k: v for k, v in row.items() if k != "step" and v} for at, row in rows.items() if at <= step
+            }
             self._changed = True
 
     @rank_zero_only
@@ -88,8 +90,8 @@ class Curves(Callback):
     checkpoints are written, so a run killed in between would lose that row; and reading the terms only when they are
     logged leaves the GPU undisturbed in between.
 
-    Columns: ``train/<term>``, ``train/learning_rate``, ``train/mixtures_per_second``, ``train/data_share`` (the share of
-    wall time that training waited for data), ``val/<row>_<metric>``; ``epoch`` counts from 0.
+    Columns: ``train/<term>``, ``train/learning_rate``, ``train/mixtures_per_second``, ``train/data_share`` (the share
+    of wall time that training waited for data), ``val/<row>_<metric>``; ``epoch`` counts from 0.
     """
 
     def __init__(self, every_n_steps: int = 20) -> None:
@@ -111,7 +113,9 @@ class Curves(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restart_clock()
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self._waited += time.perf_counter() - self._batch_ended
 
     def on_train_batch_end(

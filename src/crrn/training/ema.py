@@ -12,7 +12,8 @@ from crrn.errors import ConfigError
 
 
 class EMA(WeightAveraging):
-    """Averages weights and batch statistics after each step with decay ``min(decay, (1 + n) / (10 + n))`` at the n-th update.
+    """Averages weights and batch statistics after each step with decay ``min(decay, (1 + n) / (10 + n))`` at the n-th
+    update.
 
     The warm-up lets short runs profit too: a constant 0.999 would still hold a third of the initial weights after 1,000
     steps. Our choice; the paper does not average.

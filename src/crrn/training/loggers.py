@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from crrn.errors import ConfigError
+from crrn.training.rundir import is_main_process
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +47,11 @@ def wandb_logger(
 
     if mode not in ("auto", "online", "offline"):
         raise ConfigError(f"logger.wandb.mode={mode} is none of auto, online, offline.")
-    if wandb.run is None and rank_zero_only.rank == 0:
+    if wandb.run is None and is_main_process():
         directory = folder.parent
         identity = directory / "wandb_id"
         if not identity.exists():
-            identity.write_text(wandb.util.generate_id())
+            identity.write_text(uuid.uuid4().hex[:8])
         wandb.init(
             project=project,
             name=name,

@@ -15,9 +15,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from crrn import __version__
-from crrn.errors import CheckpointError
+from crrn.errors import CheckpointError, ConfigError
 from crrn.image.gradient import gradient_magnitude
-from crrn.layers import Layers
+from crrn.layers import Layers, Remover
 from crrn.losses import ReconstructionLoss
 from crrn.metrics import ImageQuality
 from crrn.mixing import Mixture
@@ -25,15 +25,18 @@ from crrn.training.schedules import Schedule
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 
+IDENTITY = ("identity_background", "identity_gradient")
+"""Rows of the identity (output = input): the mixture as background, and its gradient as the background's."""
+
 
 class StageTraining(L.LightningModule):
     """What both stages share: one step, one validation, the optimizer.
 
-    Every parameter of ``net`` is trained, and nothing else exists in the module, so a stage that trains a part of a larger
-    network is given that part.
+    Every parameter of ``net`` is trained, and nothing else exists in the module, so a stage that trains a part of a
+    larger network is given that part.
 
     Args:
-        net: a remover, (N, 3, H, W) in [0, 1] to :class:`Layers`, with a plain ``config`` dict.
+        net: what is trained.
         loss: the weighted terms.
         optimizer: called as ``optimizer(parameters, lr=learning_rate)``.
         learning_rate: the peak learning rate.
@@ -48,13 +51,14 @@ class StageTraining(L.LightningModule):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Remover,
         loss: ReconstructionLoss,
         optimizer: OptimizerFactory,
         learning_rate: float,
         schedule: Schedule,
     ) -> None:
         super().__init__()
+        refuse_foreign_terms(net, loss)
         self.net = net
         self.loss = loss
         self.optimizer = optimizer
@@ -62,17 +66,11 @@ class StageTraining(L.LightningModule):
         self.schedule = schedule
         self.terms: dict[str, Tensor] = {}
         """The loss and its terms at the latest training step, detached and still on the device."""
-        self.quality = nn.ModuleDict({name: ImageQuality() for name in (*Layers._fields, *self.identity_names())})
-
-    @staticmethod
-    def identity_names() -> tuple[str, str]:
-        """Rows of the identity (output = input): the mixture as background, and its gradient as the background's."""
-        return "identity_background", "identity_gradient"
+        self.quality = nn.ModuleDict({name: ImageQuality() for name in (*Layers._fields, *IDENTITY)})
 
     def forward(self, mixture: Tensor) -> Layers:
         """Estimates the layers of ``mixture``, (N, 3, H, W) in [0, 1]."""
-        layers: Layers = self.net(mixture)
-        return layers
+        return self.net(mixture)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> Tensor:
         loss, terms = self.loss(self(batch.mixture), target_layers(batch, self.loss.layers))
@@ -88,15 +86,21 @@ class StageTraining(L.LightningModule):
             rows["identity_gradient"] = gradient_magnitude(batch.mixture)
         for row, estimate in rows.items():
             if estimate is not None:
-                self.quality[row].update(estimate.float(), getattr(targets, row.removeprefix("identity_")))
+                self._quality(row).update(estimate.float(), getattr(targets, row.removeprefix("identity_")))
 
     def on_validation_epoch_end(self) -> None:
         """Logs ``val/<row>_<metric>``, such as ``val/background_ssim`` beside ``val/identity_background_ssim``."""
-        for row, quality in self.quality.items():
+        for row in self.quality:
+            quality = self._quality(row)
             if quality.update_called:
                 values = {f"val/{row}_{metric}": value for metric, value in quality.compute().items()}
                 self.log_dict(values, logger=False, rank_zero_only=False)
                 quality.reset()
+
+    def _quality(self, row: str) -> ImageQuality:
+        quality = self.quality[row]
+        assert isinstance(quality, ImageQuality)
+        return quality
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         parameters: Iterable[nn.Parameter] = self.net.parameters()
@@ -117,8 +121,9 @@ class StageTraining(L.LightningModule):
             raise CheckpointError("The checkpoint was not written by crrn: it does not say which network it holds.")
         if found.get("stage") != self.name or found["net"] != self.net.config:
             raise CheckpointError(
-                f"The checkpoint holds stage '{found.get('stage')}' of {describe(found['net'])}, but the run trains stage "
-                f"'{self.name}' of {describe(self.net.config)}; give the same net.* settings, or start a new run with name=NEW."
+                f"The checkpoint holds stage '{found.get('stage')}' of {describe(found['net'])}, but the run trains "
+                f"stage '{self.name}' of {describe(self.net.config)}; give the same net.* settings, or start a new "
+                "run with name=NEW."
             )
 
 
@@ -134,6 +139,18 @@ class JointTraining(StageTraining):
 
     name = "joint"
     monitor = "val/background_ssim"
+
+
+def refuse_foreign_terms(net: Remover, loss: ReconstructionLoss) -> None:
+    """Raises a ConfigError for a loss term on a layer that the network does not estimate, before anything is
+    trained.
+    """
+    foreign = [layer for layer in loss.layers if layer not in net.estimates]
+    if foreign:
+        raise ConfigError(
+            f"The loss has a term on the {foreign[0]}, which {describe(net.config)} does not estimate; take it out, "
+            f"as in loss.{foreign[0]}=null, or choose another net.architecture."
+        )
 
 
 def target_layers(batch: Mixture, needed: Iterable[str] = Layers._fields) -> Layers:

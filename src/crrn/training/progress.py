@@ -1,4 +1,6 @@
-"""What a person sees while a stage trains: a progress bar in a terminal, and one line for each validation everywhere."""
+"""What a person sees while a stage trains: a progress bar in a terminal, and one line for each validation
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ class ValidationLines(Callback):
 
 
 def validation_line(metrics: dict[str, float]) -> str:
-    """``SSIM 0.912 (identity 0.880)  SI ...  PSNR ...`` of the background, or ``gradient SI ...`` where only GiN is trained."""
+    """``SSIM 0.912 (identity 0.880)  SI ...  PSNR ...`` of the background, or ``gradient SI ...`` where only GiN is
+    trained.
+    """
     if "val/background_ssim" in metrics:
         shown = [("SSIM", "background_ssim", ".4f"), ("SI", "background_si", ".4f"), ("PSNR", "background_psnr", ".2f")]
     else:

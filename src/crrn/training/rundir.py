@@ -1,12 +1,12 @@
 """The run directory: one folder that holds all of a run, and from which the run can go on.
 
-    runs/NAME/
-      config.yaml          the resolved config of the first start
-      run.json             when, where and with what it was started, and each time it was resumed
-      changes.patch        uncommitted changes of the checkout, if any
-      gin/  joint/         a folder for each stage: last.ckpt previous.ckpt best.ckpt metrics.csv panels/ weights.safetensors
-      weights.safetensors  the trained network; ``crrn.load`` rebuilds it from this file alone
-      summary.json  summary.md
+runs/NAME/
+  config.yaml          the resolved config of the first start
+  run.json             when, where and with what it was started, and each time it was resumed
+  changes.patch        uncommitted changes of the checkout, if any
+  gin/  joint/         a folder for each stage: last.ckpt previous.ckpt best.ckpt metrics.csv panels/
+  weights.safetensors weights.safetensors  the trained network; ``crrn.load`` rebuilds it from this file alone
+  summary.json  summary.md
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
 
 from crrn.errors import CheckpointError, RunError
 from crrn.files import write_atomically
@@ -39,7 +41,8 @@ class RunDirectory:
 
     Args:
         path: the run's folder.
-        resume: None starts a new run, "auto" goes on where this directory's run stopped (or starts it), a path goes on with
+        resume: None starts a new run, "auto" goes on where this directory's run stopped (or starts it), a path goes
+        on with
             the run directory or the checkpoint given.
         config: the resolved config, plain values.
         config_yaml: the same as text.
@@ -62,8 +65,8 @@ class RunDirectory:
         known = self._read()
         if known and resume is None:
             raise RunError(
-                f"{self.path} already holds a run, started {known['sessions'][0]['started']}; go on with it by resume=auto, or "
-                "start another beside it by name=NEW."
+                f"{self.path} already holds a run, started {known['sessions'][0]['started']}; go on with it by "
+                "resume=auto, or start another beside it by name=NEW."
             )
         session = provenance()
         if known:
@@ -123,14 +126,17 @@ def check_resume_path(resume: str | None) -> Path | None:
         return None
     kind = "is not part of a run directory" if path.exists() else "does not exist"
     raise CheckpointError(
-        f"resume={resume} {kind}; give a run directory such as runs/NAME, or a checkpoint in it such as runs/NAME/joint/last.ckpt."
+        f"resume={resume} {kind}; give a run directory such as runs/NAME, or a checkpoint in it such as "
+        "runs/NAME/joint/last.ckpt."
     )
 
 
 def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Says which settings differ from those that the run was started with."""
     old, new = flatten(before), flatten(now)
-    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(FREE_TO_CHANGE)]
+    changed = [
+        key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not key.startswith(FREE_TO_CHANGE)
+    ]
     if changed:
         differences = ", ".join(f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed)
         log.warning("The run goes on with other settings than it was started with: %s", differences)
@@ -144,6 +150,12 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         leaves |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
     return leaves
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one of a run on several devices that writes: rank 0, before and after they start."""
+    rank: int = getattr(rank_zero_only, "rank", 0)
+    return rank == 0
 
 
 def provenance() -> dict[str, Any]:

@@ -37,7 +37,9 @@ def multistep(
 def one_cycle(
     optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warm_up: float = 0.1, final_fraction: float = 0.01
 ) -> LRScheduler:
-    """Rises over the first ``warm_up`` share of the stage to the stage's rate, then falls by a cosine (our choice, for short runs)."""
+    """Rises over the first ``warm_up`` share of the stage to the stage's rate, then falls by a cosine (our choice,
+    for short runs).
+    """
     peaks = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(
         optimizer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import nn
 from crrn.data import MixtureDataModule
 from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
+from crrn.layers import Remover
 from crrn.losses import ReconstructionLoss
 from crrn.nets import CRRN, GiN, load_network, save_network
 from crrn.training.checkpoints import LAST, AtomicCheckpointIO, Checkpoints, newest_checkpoint
@@ -60,6 +61,10 @@ class Stage:
                 f"A stage needs at least one epoch and a positive learning rate, not epochs={self.epochs} and "
                 f"learning_rate={self.learning_rate}; leave a stage out by stages=gin or stages=joint."
             )
+        # A schedule that does not fit its stage must fail now, not when the stage begins hours later.
+        self.schedule(
+            torch.optim.SGD([nn.Parameter(torch.zeros(1))], self.learning_rate), steps_per_epoch=1, epochs=self.epochs
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Watching:
 
 
 def train_stages(
-    net: nn.Module,
+    net: Remover,
     stages: Mapping[str, Stage],
     data: MixtureDataModule,
     optimizer: OptimizerFactory,
@@ -92,8 +97,8 @@ def train_stages(
 ) -> dict[str, float]:
     """Trains ``net`` through ``stages`` in place and writes all results into the run directory.
 
-    A stage whose ``weights.safetensors`` is there is complete and is not trained again; one with checkpoints goes on from
-    the newest whole one.
+    A stage whose ``weights.safetensors`` is there is complete and is not trained again; one with checkpoints goes on
+    from the newest whole one.
 
     Args:
         net: ``CRRN``, ``IiN`` or ``GiN``.
@@ -119,16 +124,18 @@ def train_stages(
         stages = {name: stage for name, stage in stages.items() if name != "gin"}
     metrics: dict[str, float] = {}
     data.first_epoch = 0
-    parts = {name: part_of(net, name) for name in stages}
+    modules = {}
     for name, stage in stages.items():
-        part, module_class = parts[name]
+        part, module_class = part_of(net, name)
+        modules[name] = module_class(part, stage.loss, optimizer, stage.learning_rate, stage.schedule)
+    for name, stage in stages.items():
+        module = modules[name]
         folder = run.stage(name)
         if (folder / RESULT).exists() and not run.checkpoint_for(name):
-            part.load_state_dict(load_network(folder / WEIGHTS).state_dict())
+            module.net.load_state_dict(load_network(folder / WEIGHTS).state_dict())
             metrics = json.loads((folder / RESULT).read_text())
             log.info("Stage %s is complete: %s", name, folder / WEIGHTS)
         else:
-            module = module_class(part, stage.loss, optimizer, stage.learning_rate, stage.schedule)
             metrics = fit_stage(module, stage, data, trainer, run, watching or Watching(), ema_decay, loggers or {})
         data.first_epoch += stage.epochs
     if run.writes:
@@ -185,10 +192,11 @@ def fit_stage(
 
 
 def take_result(module: StageTraining, folder: Path) -> dict[str, float]:
-    """Puts the stage's final weights into its network and returns their validation metrics, both from its last checkpoint.
+    """Puts the stage's final weights into its network and returns their validation metrics, both from its last
+    checkpoint.
 
-    The checkpoint, not the trainer's memory, is the result: it holds the averaged weights where averaging is on, and it is
-    the same whether or not the run was stopped after its last step.
+    The checkpoint, not the trainer's memory, is the result: it holds the averaged weights where averaging is on, and
+    it is the same whether or not the run was stopped after its last step.
     """
     checkpoint = torch.load(folder / LAST, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
@@ -196,7 +204,7 @@ def take_result(module: StageTraining, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def part_of(net: nn.Module, stage: str) -> tuple[nn.Module, type[StageTraining]]:
+def part_of(net: Remover, stage: str) -> tuple[Remover, type[StageTraining]]:
     """The part of the network that a stage trains, and the module that trains it.
 
     Raises:
@@ -208,13 +216,13 @@ def part_of(net: nn.Module, stage: str) -> tuple[nn.Module, type[StageTraining]]
         return net, JointTraining
     if stage in ("gin", "joint"):
         raise ConfigError(
-            f"Stage '{stage}' cannot train {describe(net.config)}; choose stages={'joint' if stage == 'gin' else 'gin'} "  # type: ignore[arg-type]
-            "or another net.architecture."
+            f"Stage '{stage}' cannot train {describe(net.config)}; choose "
+            f"stages={'joint' if stage == 'gin' else 'gin'} or another net.architecture."
         )
     raise ConfigError(f"There is no stage '{stage}'; the stages are gin and joint, in this order.")
 
 
-def load_gin(net: nn.Module, path: Path | str) -> None:
+def load_gin(net: Remover, path: Path | str) -> None:
     """Puts the GiN of a checkpoint, alone or inside a CRRN, into ``net``.
 
     Raises:
@@ -222,12 +230,12 @@ def load_gin(net: nn.Module, path: Path | str) -> None:
         CheckpointError: the file is missing, torn, or its GiN has another width.
     """
     if not isinstance(net, CRRN):
-        raise ConfigError(f"gin_checkpoint needs net.architecture=crrn, not {describe(net.config)}.")  # type: ignore[arg-type]
+        raise ConfigError(f"gin_checkpoint needs net.architecture=crrn, not {describe(net.config)}.")
     found = load_network(path)
     gin = found.gin if isinstance(found, CRRN) else found
     if not isinstance(gin, GiN) or gin.config != net.gin.config:
         raise CheckpointError(
-            f"gin_checkpoint={path} holds {describe(found.config)}, but the run needs {describe(net.gin.config)}; "  # type: ignore[arg-type]
+            f"gin_checkpoint={path} holds {describe(found.config)}, but the run needs {describe(net.gin.config)}; "
             "give the checkpoint of a GiN of that width, or set net.width to its width."
         )
     net.gin.load_state_dict(gin.state_dict())

@@ -22,14 +22,18 @@ ROWS = (
 
 
 def summary_rows(metrics: Mapping[str, float]) -> list[list[str]]:
-    """The table's rows: layer, then its metrics; the estimated background's row is followed by its gain over the identity."""
+    """The table's rows: layer, then its metrics; the estimated background's row is followed by its gain over the
+    identity.
+    """
     rows = []
     for label, row in ROWS:
         if f"val/{row}_ssim" in metrics:
             rows.append([label, *(format(metrics[f"val/{row}_{key}"], form) for _, key, form in COLUMNS)])
         if row == "background" and f"val/{row}_ssim" in metrics:
             gains = [metrics[f"val/{row}_{key}"] - metrics[f"val/identity_{row}_{key}"] for _, key, _ in COLUMNS]
-            rows.append(["Gain", *(format(gain, "+" + form) for gain, (_, _, form) in zip(gains, COLUMNS, strict=True))])
+            rows.append(
+                ["Gain", *(format(gain, "+" + form) for gain, (_, _, form) in zip(gains, COLUMNS, strict=True))]
+            )
     return rows
 
 

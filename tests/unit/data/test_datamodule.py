@@ -1,4 +1,5 @@
 import logging
+import multiprocessing
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -218,6 +219,7 @@ def test_a_truncated_photo_arrives_as_one_plain_sentence(
     assert type(caught.value) is DataError
     assert str(caught.value).startswith(f"{cut} cannot be read as a photo (image file is truncated")
     assert "Traceback" not in str(caught.value)
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -43,7 +43,7 @@ class Bomb:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
-    """Writes a file that runs code when unpickled, in torch's format or as a bare pickle; gives it and the trace it leaves."""
+    """Writes a file that runs code when unpickled, in torch's format or bare; gives it and the trace it would leave."""
 
     def write(path: Path, bare: bool = False) -> tuple[Path, Path]:
         marker = tmp_path / "executed"

@@ -73,7 +73,7 @@ def test_refuses_other_widths(architecture, width):
 
 
 def test_refuses_unknown_architectures():
-    with pytest.raises(ConfigError, match="net.architecture='unet' is unknown: choose one of crrn, iin, gin"):
+    with pytest.raises(ConfigError, match=r"net\.architecture='unet' is unknown: choose one of crrn, iin, gin"):
         build_network("unet")
 
 
@@ -83,11 +83,6 @@ def test_config_rebuilds_the_structure(architecture):
     again = build_network(**network.config)
     assert type(again) is type(network)
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
-
-
-def test_an_iin_within_crrn_has_no_config_of_its_own():
-    with pytest.raises(ConfigError, match="part of CRRN"):
-        _ = CRRN(1 / 32).iin.config
 
 
 def test_gin_does_not_look_at_encoder_weights():
