@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crrn.image.padding import crop, pad_to_multiple
-from crrn.layers import Layers
+from crrn.layers import Layers, Remover
 from crrn.nets.blocks import initialise, scaled
 
 RESIDUAL_BLOCKS = 13
@@ -117,7 +115,7 @@ class ImageNet(CEILNetwork):
         return super().forward(torch.cat((mixture, edges), dim=1)).to(mixture.dtype)
 
 
-class CEILNet(nn.Module):
+class CEILNet(Remover):
     """The cascade: E-CNN gives the background's edges, I-CNN the background; the reflection is I - B.
 
     Published training has three phases, 40 epochs for each network, I-CNN with the true background's edges, then both
@@ -130,9 +128,11 @@ class CEILNet(nn.Module):
         ConfigError: the width is not positive.
     """
 
+    estimates = ("background", "reflection")
+
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {"architecture": "ceilnet", "width": float(width)}
+        self.config = {"architecture": "ceilnet", "width": float(width)}
         self.edge_net = EdgeNet(width)
         self.image_net = ImageNet(width)
 

@@ -1,13 +1,21 @@
-"""The unlearned reflection removers: modules without parameters, from a mixture to its layers."""
+"""The unlearned reflection removers: from a mixture to its layers, without parameters."""
 
-from torch import nn
+from __future__ import annotations
 
 from crrn.solvers.identity import Identity
 from crrn.solvers.lb14 import LB14
 from crrn.solvers.nr17 import NR17
+from crrn.solvers.solver import Solver
+from crrn.solvers.ws16 import WS16
 from crrn.solvers.yl19 import YL19
 
-SOLVERS: dict[str, type[nn.Module]] = {"identity": Identity, "lb14": LB14, "nr17": NR17, "yl19": YL19}
-"""Name in the config -> class; each takes its method's constants as keywords."""
+SOLVERS: dict[str, type[Solver]] = {
+    "identity": Identity,
+    "lb14": LB14,
+    "nr17": NR17,
+    "ws16": WS16,
+    "yl19": YL19,
+}
+"""Every solver by the name that commands take; its constructor's keywords are its constants."""
 
-__all__ = ["LB14", "NR17", "SOLVERS", "YL19", "Identity"]
+__all__ = ["LB14", "NR17", "SOLVERS", "WS16", "YL19", "Identity", "Solver"]

@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from crrn.errors import ConfigError, DataError
-from crrn.layers import Layers
+from crrn.layers import Layers, Remover
 
 BRIGHTNESS = ("raw", "mean")
 
 
-class Solver(nn.Module):
+class Solver(Remover):
     """A reflection remover without parameters: a subclass estimates the background, the rest is the reflection.
 
     Its layers are unclipped unless the method clips, and sum to the mixture: R = I - B.
@@ -27,6 +27,8 @@ class Solver(nn.Module):
     Raises:
         ConfigError: an unknown brightness.
     """
+
+    estimates = ("background", "reflection")
 
     def __init__(self, brightness: str = "raw", progress: Callable[[float], object] | None = None) -> None:
         super().__init__()
