@@ -15,7 +15,7 @@ FLOORS = (
     {"errors", "layers"},
     {"files", "image"},
     {"data", "metrics", "losses", "nets", "solvers", "mixing"},
-    {"training", "evaluation", "inference"},
+    {"training", "evaluation", "inference", "bench"},
     {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

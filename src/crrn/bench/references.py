@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, sparse
+from scipy.sparse.linalg import spsolve
 
 Image = NDArray[np.float64]
 
@@ -98,6 +99,43 @@ def nr17(mixture: Image, sparsity: float = 2e-3, kappa: float = 2.0, beta_max: f
             background = background - 1e-3 * (m / (1 - 0.9**t)) / (np.sqrt(s / (1 - 0.999**t)) + 1e-8)
         beta *= kappa
     return background
+
+
+def ws16_separate(
+    plane: Image, background_edges: NDArray[np.bool_], reflection_edges: NDArray[np.bool_], iterations: int = 5
+) -> Image:
+    """Reflection by WS16's reconstruction (Wan et al., ICIP 2016) of one channel (H, W), its mean 0.
+
+    The weights are the paper's; the mean, which the normal equations leave free, is fixed by leaving out one pixel.
+    """
+    height, width = plane.shape
+    x1 = sparse.diags([-1.0, 1.0], [0, 1], shape=(width - 1, width))
+    y1 = sparse.diags([-1.0, 1.0], [0, 1], shape=(height - 1, height))
+    x2 = sparse.diags([-1.0, 2.0, -1.0], [0, 1, 2], shape=(width - 2, width))
+    y2 = sparse.diags([-1.0, 2.0, -1.0], [0, 1, 2], shape=(height - 2, height))
+    rows, columns = sparse.identity(height), sparse.identity(width)
+    parts = [sparse.kron(rows, x1), sparse.kron(y1, columns), sparse.kron(rows, x2), sparse.kron(y2, columns)]
+    derivatives = sparse.vstack(parts).tocsr()
+    u = _ws16_weights(reflection_edges, background_edges)
+    v = _ws16_weights(background_edges, reflection_edges)
+    a = sparse.vstack([derivatives, derivatives]).tocsr()
+    b = np.concatenate([np.zeros(len(u)), derivatives @ plane.ravel()])
+    squares = np.concatenate([u, v]) ** 2
+    x = np.zeros(plane.size)
+    for iteration in range(iterations + 1):
+        e = 1 / np.maximum(np.abs(a @ x - b), 1e-5) if iteration else np.ones(len(b))
+        weighted = sparse.diags(squares * e) @ a
+        normal = (a.T @ weighted).tocsc()
+        x = np.zeros(plane.size)
+        x[1:] = spsolve(normal[1:, 1:], (weighted.T @ b)[1:], permc_spec="MMD_AT_PLUS_A")
+    return (x - x.mean()).reshape(plane.shape)
+
+
+def _ws16_weights(own: NDArray[np.bool_], other: NDArray[np.bool_]) -> Image:
+    first = np.where(own, 0.0, np.where(other, 100.0, 50.0))
+    second = np.where(other, 4.0, 1.0)
+    parts = (first[:, :-1], first[:-1], second[:, 1:-1], second[1:-1])
+    return np.concatenate([part.ravel() for part in parts])
 
 
 def _otf(kernel: dict[tuple[int, int], float], size: tuple[int, ...]) -> NDArray[np.complex128]:

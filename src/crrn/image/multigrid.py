@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,44 @@ STIFFNESS = 0.6
 This compromise needed the fewest iterations on photos (our choice)."""
 
 
-class WeightedLaplacian:
-    """The operator sum over pairs of neighbours of w (x_i - x_j)^2, one for each plane, and a V-cycle for it.
+class Coupling(NamedTuple):
+    """Weights of the pairs of pixels at some distance along an axis."""
+
+    weight: Tensor
+    """(..., H, W) less `distance` along the axis; pair k is of pixels k and k + `distance`."""
+    dim: int
+    """-1 or -2."""
+    distance: int = 1
+
+
+class PairOperator:
+    """x -> the gradient of half the sum over pairs of w (x_i - x_j)^2, in each plane.
+
+    Symmetric, and 0 for constants. Weights may be negative where the sum as a whole is not.
+    """
+
+    def __init__(self, couplings: Sequence[Coupling]) -> None:
+        weight, dim, distance = couplings[0]
+        shape = list(weight.shape)
+        shape[dim] += distance
+        self.couplings = couplings
+        self.diagonal = weight.new_zeros(shape)
+        for weight, dim, distance in couplings:
+            self.diagonal.narrow(dim, 0, weight.shape[dim]).add_(weight)
+            self.diagonal.narrow(dim, distance, weight.shape[dim]).add_(weight)
+
+    def subtract_from(self, rhs: Tensor, x: Tensor, out: Tensor) -> Tensor:
+        """rhs - operator(x), written to `out`: passes over memory are what this costs, so none is allocated."""
+        torch.addcmul(rhs, self.diagonal, x, value=-1, out=out)
+        for weight, dim, distance in self.couplings:
+            size = weight.shape[dim]
+            out.narrow(dim, distance, size).addcmul_(weight, x.narrow(dim, 0, size))
+            out.narrow(dim, 0, size).addcmul_(weight, x.narrow(dim, distance, size))
+        return out
+
+
+class VCycle:
+    """A multigrid V-cycle for pairs of neighbours with positive weights: about the inverse of their `PairOperator`.
 
     Levels halve the sides; a coarse pixel is a block of 2x2, whose weight to the next is the sum of those between.
     Each level takes one damped Jacobi step before and one after. The cycle is symmetric and definite up to constants.
@@ -27,57 +63,37 @@ class WeightedLaplacian:
     """
 
     def __init__(self, wx: Tensor, wy: Tensor) -> None:
-        self.wx, self.wy = wx, wy
-        self.diagonal = wx.new_zeros((*wx.shape[:-1], wx.shape[-1] + 1))
-        for weight, dim in ((wx, -1), (wy, -2)):
-            size = weight.shape[dim]
-            self.diagonal.narrow(dim, 0, size).add_(weight)
-            self.diagonal.narrow(dim, 1, size).add_(weight)
-        self.step = torch.where(self.diagonal > 0, SMOOTHING / self.diagonal, 0)
-        self.residual = torch.empty_like(self.diagonal)
-        height, width = self.diagonal.shape[-2:]
-        self.coarser: WeightedLaplacian | None = None
-        if max(height, width) > 2:
-            self.coarser = WeightedLaplacian(_paired(wx[..., 1::2], -2), _paired(wy[..., 1::2, :], -1))
+        self.operator = PairOperator((Coupling(wx, -1), Coupling(wy, -2)))
+        diagonal = self.operator.diagonal
+        self.step = torch.where(diagonal > 0, SMOOTHING / diagonal, 0)
+        self.x, self.residual = torch.empty_like(diagonal), torch.empty_like(diagonal)
+        self.coarser: VCycle | None = None
+        if max(diagonal.shape[-2:]) > 2:
+            self.coarser = VCycle(_paired(wx[..., 1::2], -2), _paired(wy[..., 1::2, :], -1))
 
-    def cycle(self, rhs: Tensor) -> Tensor:
-        """One V-cycle from 0: about the x for which the operator gives `rhs`, (..., H, W) of sum 0."""
-        x = rhs * self.step
-        if self.coarser is None:
-            for _ in range(4):
-                self._relax(x, rhs)
-            return x
-        self._residual_of(x, rhs)
-        coarse = self.coarser.cycle(_block_sums(self.residual))
-        for target, source in _blocks(x, coarse):
-            target += source
-        self._relax(x, rhs)
-        return x
-
-    def _relax(self, x: Tensor, rhs: Tensor) -> None:
-        self._residual_of(x, rhs)
-        x.addcmul_(self.step, self.residual)
-
-    def _residual_of(self, x: Tensor, rhs: Tensor) -> None:
-        residual = torch.addcmul(rhs, self.diagonal, x, value=-1, out=self.residual)
-        residual[..., 1:].addcmul_(self.wx, x[..., :-1])
-        residual[..., :-1].addcmul_(self.wx, x[..., 1:])
-        residual[..., 1:, :].addcmul_(self.wy, x[..., :-1, :])
-        residual[..., :-1, :].addcmul_(self.wy, x[..., 1:, :])
+    def __call__(self, rhs: Tensor) -> Tensor:
+        """From 0 to about the x for which the operator gives `rhs`, (..., H, W) of sum 0; valid until the next call."""
+        x = torch.mul(rhs, self.step, out=self.x)
+        if self.coarser is not None:
+            self.operator.subtract_from(rhs, x, out=self.residual)
+            for target, source in _blocks(x, self.coarser(_block_sums(self.residual))):
+                target += source
+        return x.addcmul_(self.step, self.operator.subtract_from(rhs, x, out=self.residual))
 
 
 def conjugate_gradients(
-    operator: Callable[[Tensor], Tensor],
+    operator: PairOperator,
     rhs: Tensor,
     start: Tensor,
     precondition: Callable[[Tensor], Tensor],
     tolerance: float,
     iterations: int,
 ) -> Tensor:
-    """Solve operator(x) = rhs in each plane; both are symmetric and definite up to constants.
+    """Solve operator(x) = rhs in each plane.
 
     Args:
-        operator, precondition: linear, from (..., H, W) to the same shape, plane by plane.
+        operator: definite up to constants.
+        precondition: about its inverse, symmetric and definite likewise; may work in single precision.
         rhs: (..., H, W), each plane's sum 0.
         start: where to begin, of the same shape.
         tolerance: stop when every plane's residual is this small beside `rhs`, in the preconditioner's norm.
@@ -87,22 +103,23 @@ def conjugate_gradients(
         x, (..., H, W), the mean of each plane 0.
     """
     x = start.clone()
-    residual = rhs - operator(x)
+    nothing, image = torch.zeros_like(rhs), torch.empty_like(rhs)
+    residual = operator.subtract_from(rhs, x, out=torch.empty_like(rhs))
+    goal = tolerance**2 * _dot(rhs, precondition(rhs))
     z = precondition(residual)
-    direction = z.clone()
-    size, goal = _dot(residual, z), tolerance**2 * _dot(rhs, precondition(rhs))
+    direction = z.to(rhs.dtype, copy=True)
+    size = _dot(residual, z)
     for _ in range(iterations):
         if (size <= goal).all():
             break
-        image = operator(direction)
-        curvature = _dot(direction, image)
+        operator.subtract_from(nothing, direction, out=image)  # minus the operator
+        curvature = -_dot(direction, image)
         length = torch.where(curvature > 0, size / curvature, 0)
         x.addcmul_(length, direction)
-        residual.addcmul_(length, image, value=-1)
+        residual.addcmul_(length, image)
         z = precondition(residual)
         before, size = size, _dot(residual, z)
         direction.mul_(torch.where(before > 0, size / before, 0)).add_(z)
-        direction -= direction.mean((-2, -1), keepdim=True)
     return x - x.mean((-2, -1), keepdim=True)
 
 
@@ -120,8 +137,7 @@ def _paired(weights: Tensor, dim: int) -> Tensor:
 
 def _blocks(fine: Tensor, coarse: Tensor) -> list[tuple[Tensor, Tensor]]:
     """For each of the four places in a block the fine pixels there and the coarse pixels that have one there."""
-    corners: Sequence[tuple[int, int]] = list(itertools.product((0, 1), repeat=2))
-    parts = [fine[..., i::2, j::2] for i, j in corners]
+    parts = [fine[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
     return [(part, coarse[..., : part.shape[-2], : part.shape[-1]]) for part in parts]
 
 

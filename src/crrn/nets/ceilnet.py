@@ -62,7 +62,7 @@ class CEILNetwork(nn.Module):
         )
         initialise(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def infer(self, x: Tensor) -> Tensor:
         """(N, channels_in, H, W) -> (N, channels_out, H, W), any H, W >= 1; an odd side is reflect-padded inside."""
         height, width = x.shape[-2:]
         result: Tensor = self.decoder(self.blocks(self.encoder(pad_to_multiple(x, 2))))
@@ -97,7 +97,7 @@ class EdgeNet(CEILNetwork):
 
     def forward(self, mixture: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 1, H, W), an estimate of `edge_map` of the background, unclipped."""
-        return super().forward(torch.cat((mixture, edge_map(mixture)), dim=1)).to(mixture.dtype)
+        return self.infer(torch.cat((mixture, edge_map(mixture)), dim=1)).to(mixture.dtype)
 
 
 class ImageNet(CEILNetwork):
@@ -112,7 +112,7 @@ class ImageNet(CEILNetwork):
 
     def forward(self, mixture: Tensor, edges: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] and (N, 1, H, W) -> the background, (N, 3, H, W), unclipped."""
-        return super().forward(torch.cat((mixture, edges), dim=1)).to(mixture.dtype)
+        return self.infer(torch.cat((mixture, edges), dim=1)).to(mixture.dtype)
 
 
 class CEILNet(Remover):

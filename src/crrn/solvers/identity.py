@@ -12,6 +12,7 @@ class Identity(Solver):
 
     def __init__(self) -> None:
         super().__init__()
+        self.config = self._settings()
 
     def background(self, mixture: Tensor) -> Tensor:
         """The mixture itself."""

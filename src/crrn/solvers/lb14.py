@@ -51,6 +51,7 @@ class LB14(Solver):
         self.threshold = checked("threshold", threshold, 0, open_low=True)
         self.iterations = checked_count("iterations", iterations)
         self.shifts = checked_count("shifts", shifts, 0)
+        self.config = self._settings()
 
     def background(self, mixture: Tensor) -> Tensor:
         """Run the iterations, (N, 3, H, W)."""
@@ -73,7 +74,7 @@ class LB14(Solver):
         for excess, gradient in zip(lost, kept, strict=True):
             strong = gradient.abs().sum(1, keepdim=True) >= 1 / weight
             excess -= gradient * strong
-        return periodic_filter(divergence(*lost, "circular"), gain).add_(mixture)
+        return periodic_filter(divergence(lost[0], lost[1], "circular"), gain).add_(mixture)
 
     def _shifted(self, background: Tensor, upper: Tensor) -> Tensor:
         """Step 3, channel by channel."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 
@@ -71,6 +72,11 @@ class Solver(Remover):
     def background(self, mixture: Tensor) -> Tensor:
         """Estimate the background of checked mixtures, (N, 3, H, W), contiguous, float32 or float64."""
         raise NotImplementedError
+
+    def _settings(self) -> dict[str, object]:
+        """The constructor's keywords and their values, which are attributes of the same names."""
+        names = inspect.signature(type(self)).parameters
+        return {name: getattr(self, name) for name in names if name != "progress"}
 
     def report(self, done: float) -> None:
         """Tell `progress`, if anyone listens."""

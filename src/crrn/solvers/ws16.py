@@ -12,7 +12,7 @@ from crrn.errors import ConfigError
 from crrn.image.colour import rgb_to_lab
 from crrn.image.differences import differences
 from crrn.image.filters import filter_separable, gaussian_kernel
-from crrn.image.multigrid import WeightedLaplacian, conjugate_gradients
+from crrn.image.multigrid import Coupling, PairOperator, VCycle, conjugate_gradients
 from crrn.solvers.solver import Solver, checked, checked_count
 
 SCALES = (1.0, 0.8, 0.5)
@@ -88,6 +88,7 @@ class WS16(Solver):
         self.published_weights = bool(published_weights)
         self.tolerance = checked("tolerance", tolerance, 0, 1, open_low=True)
         self.solver_iterations = checked_count("solver_iterations", solver_iterations)
+        self.config = self._settings()
 
     def background(self, mixture: Tensor) -> Tensor:
         """Classify the edges, then separate, (N, 3, H, W)."""
@@ -206,18 +207,27 @@ class WS16(Solver):
     def _solved(self, weights: list[Tensor], rhs: Tensor, start: Tensor) -> Tensor:
         """R with sum D^T w D R = rhs."""
 
-        def operator(x: Tensor) -> Tensor:
-            return _adjoint([w * d for w, d in zip(weights, _derivatives(x), strict=True)], x)
-
-        # A second derivative is the difference of two first ones: the multigrid sees its weight on both.
-        first = []
-        for w, second, dim in ((weights[0], weights[2], -1), (weights[1], weights[3], -2)):
-            w = w.clone()
-            for start_at in (0, 1):
-                w.narrow(dim, start_at, second.shape[dim]).add_(second)
-            first.append(w)
-        grid = WeightedLaplacian(*first)
-        return conjugate_gradients(operator, rhs, start, grid.cycle, self.tolerance, self.solver_iterations)
+        # w (x_{j-1} - 2 x_j + x_{j+1})^2 = 2 w (x_{j-1} - x_j)^2 + 2 w (x_j - x_{j+1})^2 - w (x_{j-1} - x_{j+1})^2
+        couplings, neighbours = [], []
+        for first, second, dim in ((weights[0], weights[2], -1), (weights[1], weights[3], -2)):
+            both = torch.zeros_like(first)
+            inner = second.shape[dim]
+            if inner:
+                both.narrow(dim, 0, inner).add_(second)
+                both.narrow(dim, 1, inner).add_(second)
+                couplings.append(Coupling(-second, dim, 2))
+            couplings.append(Coupling(first + 2 * both, dim))
+            neighbours.append((first + both).float())
+        # The preconditioner only has to be about right: single precision halves its passes over memory.
+        cycle, single = VCycle(*neighbours), torch.empty_like(rhs, dtype=torch.float32)
+        return conjugate_gradients(
+            PairOperator(couplings),
+            rhs,
+            start,
+            lambda residual: cycle(single.copy_(residual)),
+            self.tolerance,
+            self.solver_iterations,
+        )
 
 
 def _derivatives(x: Tensor) -> list[Tensor]:

@@ -44,6 +44,7 @@ class YL19(Solver):
         self.epsilon = checked("epsilon", epsilon, 0, open_low=True)
         self.mu = checked("mu", mu, 0, open_low=True)
         self.lambda_ = checked("lambda_", lambda_, 0)
+        self.config = self._settings()
 
     def background(self, mixture: Tensor) -> Tensor:
         """Solve for T, (N, 3, H, W)."""
