@@ -5,7 +5,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check train clean
+.PHONY: help install demo resume test check train clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ install: $(INSTALLED) ## set up .venv: crrn (editable), the demo photos, the too
 
 demo: $(INSTALLED) ## train CRRN at small width on photos that installed packages ship, a few minutes on 2 CPU cores
 	$(VENV)/bin/python -m src.train experiment=demo resume=auto
+
+resume: $(INSTALLED) ## start a run, kill it, resume it, and compare its weights with those of a run that was not killed
+	$(VENV)/bin/python -m src.resume_check
 
 test: $(INSTALLED) ## run the tests; ARGS="-k plan" is passed on
 	$(VENV)/bin/python -m pytest $(ARGS)

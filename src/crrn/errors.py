@@ -27,3 +27,7 @@ class CheckpointError(CrrnError):
 
 class RunError(CrrnError):
     """A run directory cannot be used as asked, or a run had to stop."""
+
+
+class Pruned(CrrnError):
+    """No mistake: a study gave this run up, as others do better."""

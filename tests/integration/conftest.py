@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,12 @@ def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
 
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     """Starts ``python -m src.train`` in ``folder`` as a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline", "COLUMNS": "200"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+        "WANDB_MODE": "offline",
+        "COLUMNS": "200",
+    }
     return subprocess.Popen(
         [sys.executable, "-m", "src.train", *overrides],
         cwd=folder,
@@ -76,3 +82,40 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+class Zygote:
+    """Real runs as processes of their own, without the seconds that their imports take; see ``zygote.py``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT / "src")}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str, event: int | None = None, seconds: float | None = None) -> tuple[int, int]:
+        """Runs the command to its end or its death; gives its exit status and the number of events."""
+        order = {"arguments": arguments, "log": str(self.log), "event": event, "seconds": seconds}
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return answer["status"], answer["events"]
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """One for all tests; they tell their runs apart by ``name``."""
+    zygote = Zygote(tmp_path_factory.mktemp("forked"))
+    yield zygote
+    zygote.process.communicate(timeout=20)

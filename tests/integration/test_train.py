@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import crrn
-from tests.integration.conftest import SHORT, Outcome, tiny
+from crrn.losses import ReconstructionLoss
+from crrn.mixing import Mixture
+from crrn.nets import build_network
+from crrn.training import GinPretraining, JointTraining
+from crrn.training.modules import target_layers
+from crrn.training.schedules import multistep
+from tests.integration.conftest import ROOT, SHORT, Outcome, tiny
 
 Train = Callable[..., Outcome]
 
@@ -180,3 +189,81 @@ def test_wrong_input_is_answered_by_one_clear_sentence(
     assert "Traceback" not in outcome.out + outcome.err
     for word in words:
         assert word in outcome.err, outcome.err
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("ema", ["ema_decay=null", "ema_decay=0.9"])
+def test_a_run_stopped_within_an_epoch_ends_with_the_same_weights_bit_for_bit(
+    train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: str
+) -> None:
+    both = tiny(photos, *SHORT, ema, "watching.checkpoint_every_n_steps=2")
+    assert train(*both, "name=whole").status == 0
+
+    with monkeypatch.context() as patched:
+        training_step = JointTraining.training_step
+
+        def stop_at_step_4(self: JointTraining, batch: Mixture, batch_idx: int) -> torch.Tensor:
+            if self.trainer.global_step == 4:
+                raise Stopped
+            return training_step(self, batch, batch_idx)
+
+        patched.setattr(JointTraining, "training_step", stop_at_step_4)
+        assert train(*both, "name=stopped").status != 0
+    assert not (tmp_path / "runs/stopped/weights.safetensors").exists()
+    assert train(*both, "name=stopped", "resume=auto").status == 0
+
+    whole, resumed = (load_file(tmp_path / "runs" / name / "weights.safetensors") for name in ("whole", "stopped"))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    timing = ("train/mixtures_per_second", "train/data_share")
+    for stage in ("gin", "joint"):
+        curves = [curve(tmp_path / "runs" / name / stage / "metrics.csv") for name in ("whole", "stopped")]
+        one, other = ([{k: v for k, v in row.items() if k not in timing} for row in rows] for rows in curves)
+        assert one == other
+
+
+def test_each_stage_trains_its_parameters_and_no_other(photos: Path, tmp_path: Path) -> None:
+    net = build_network("crrn", width=0.05)
+    for part, module_class, loss in (
+        (net.gin, GinPretraining, ReconstructionLoss(gradient={"si": 1.0})),
+        (net, JointTraining, ReconstructionLoss({"ssim": 0.8, "l1": 1.0}, {"ssim": 1.0}, {"si": 1.0})),
+    ):
+        # the head starts at zero, which keeps gradients from what lies before it at the very first step
+        torch.nn.init.normal_(net.iin.head[-1].weight, std=0.01)
+        net.zero_grad()
+        module = module_class(part, loss, torch.optim.Adam, 1e-3, multistep)
+        batch = Mixture(*torch.rand(3, 2, 3, 64, 64))
+        module.loss(module(batch.mixture), target_layers(batch))[0].backward()
+        trained = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
+        assert trained == {name for name, _ in net.named_parameters() if part is net or name.startswith("gin.")}
+        assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in part.parameters())
+        optimized = {id(p) for group in torch.optim.Adam(module.net.parameters()).param_groups for p in group["params"]}
+        assert optimized == {id(parameter) for parameter in part.parameters()}
+
+
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_shipped_experiment_takes_a_step(train: Train, photos: Path, tmp_path: Path, experiment: str) -> None:
+    overrides = [override for override in tiny(photos) if not override.startswith("data=")]
+    shorter = ("trainer.limit_train_batches=1", "stages.gin.epochs=1", "stages.joint.epochs=51", "stages.order=[joint]")
+    outcome = train(f"experiment={experiment}", "data=folders", *overrides, *shorter, "+trainer.max_steps=1")
+    assert outcome.status == 0, outcome.err
+
+
+def test_help_names_the_groups_and_imports_no_torch(tmp_path: Path) -> None:
+    command = "import sys; sys.argv = ['crrn-train', '--help']; from crrn.cli.train import main\n"
+    command += "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "ablation: gin_only, iin_only, l1_only, none" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_the_module_door_works_from_a_checkout(photos: Path) -> None:
+    command = [sys.executable, "-m", "src.train", "+colour=blue"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1 and "colour" in done.stderr and "Traceback" not in done.stderr

@@ -13,8 +13,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Lower floors first; a room (a module or package right under crrn) imports only itself and rooms on lower floors.
 FLOORS = (
     {"errors", "layers"},
-    {"files", "image"},
+    {"files", "image", "provenance"},
     {"data", "metrics", "losses", "nets", "solvers", "mixing"},
+    {"removers"},
     {"training", "evaluation", "inference", "bench"},
     {"cli"},
 )

@@ -6,19 +6,26 @@ answer at once.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import os
 import sys
+import time
+import traceback
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from crrn.cli.config import build, config_folder, refuse_unknown, register_resolvers, settings_of
-from crrn.errors import CrrnError
+from crrn.cli.sweeps import SweepCallback, record_job, refuse_shared_processes
+from crrn.errors import CrrnError, Pruned
 
 log = logging.getLogger(__name__)
 
@@ -26,30 +33,60 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """The command. Exits with status 1 if a job failed."""
     register_resolvers()
+    if process_rank() > 0:
+        # Only the first process of a run on several devices writes: no config files, no log file from this one.
+        sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra.job_logging.root.level=ERROR"]
     failures: list[CrrnError] = []
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(
         partial(job, failures=failures)
     )()
-    sys.exit(1 if failures else 0)
+    sys.exit(1 if failures or SweepCallback.failed else 0)
+
+
+def process_rank() -> int:
+    """This process's number among those of a run on several devices, from what Lightning, torchrun or SLURM set."""
+    return int(next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0))
 
 
 def job(cfg: DictConfig, failures: list[CrrnError]) -> float:
     """One job: a single run, or one of a sweep.
 
     An error that the user's input caused is printed as one sentence and kept in ``failures``; the other jobs of a
-    sweep go on.
+    sweep go on, whatever the error.
 
     Returns:
         The monitored validation metric, for sweepers; NaN for a failed job.
     """
+    hydra_cfg = HydraConfig.get()
+    folder = Path(os.path.relpath(hydra_cfg.runtime.output_dir))
+    in_sweep = hydra_cfg.mode == RunMode.MULTIRUN
+    began = time.perf_counter()
+    status, problem, value = "done", "", math.nan
     try:
-        settings = settings_of(cfg, train)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        return train(**settings, folder=folder, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
+        if in_sweep:
+            refuse_shared_processes(cfg.trainer, hydra_cfg.launcher)
+        value = train(**settings_of(cfg, train), folder=folder, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
+    except Pruned as reason:
+        status, problem = "pruned", str(reason)
+        log.info("%s", reason)
     except CrrnError as error:
+        status, problem = "failed", str(error)
         failures.append(error)
         print(f"error: {error}", file=sys.stderr)
-        return math.nan
+    except Exception as error:
+        if not in_sweep:
+            raise
+        status, problem = "failed", f"{type(error).__name__}: {error}"
+        traceback.print_exc()
+    if in_sweep and process_rank() == 0:
+        summary = folder / "summary.json"
+        metrics = json.loads(summary.read_text()) if status == "done" and summary.exists() else {}
+        overrides = list(hydra_cfg.overrides.task)
+        seconds = time.perf_counter() - began
+        record_job(
+            folder, Path(hydra_cfg.sweep.dir), int(hydra_cfg.job.num), overrides, status, seconds, metrics, problem
+        )
+    return value
 
 
 def quieten(*names: str) -> None:
@@ -68,6 +105,7 @@ def train(
     resume: str | None,
     gin_checkpoint: str | None,
     ema_decay: float | None,
+    non_finite: str,
     net: dict[str, Any],
     data: dict[str, Any],
     mixing: dict[str, Any],
@@ -77,6 +115,8 @@ def train(
     trainer: dict[str, Any],
     logger: dict[str, Any],
     watching: dict[str, Any],
+    pruning: dict[str, Any] | None,
+    dry_run: bool,
     folder: Path = Path(),
     config_yaml: str = "",
 ) -> float:
@@ -89,16 +129,31 @@ def train(
     import torch
 
     from crrn.training import RunDirectory, train_stages
-    from crrn.training.loggers import close_loggers
+    from crrn.training.dry_run import show_dry_run
+    from crrn.training.loggers import close_loggers, log_result
     from crrn.training.rundir import is_main_process
     from crrn.training.summary import write_summary
 
     quieten("lightning.pytorch", "lightning.fabric")
+    # Lightning's own; data.num_workers says why; the metrics are means over all devices before they are logged
+    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", ".*does not have many workers")
+    warnings.filterwarnings("ignore", "It is recommended to use .self.log")
     # A network that starts as the identity works on denormals at first, which CPUs do ten times slower.
     torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("high")
     L.seed_everything(seed, verbose=False)
 
+    built_stages = {stage: build(stages[stage], f"stages.{stage}") for stage in stages["order"]}
+    if dry_run:
+        show_dry_run(
+            build({**net, "encoder_weights": None}, "net"),
+            built_stages,
+            build(data, "data"),
+            trainer["devices"],
+            trainer["accumulate_grad_batches"],
+        )
+        return math.nan
     run = RunDirectory(folder, resume, config, config_yaml, writes=is_main_process())
     datamodule = build(data, "data")
     datamodule.setup()
@@ -108,7 +163,7 @@ def train(
     try:
         metrics = train_stages(
             network,
-            {stage: build(stages[stage], f"stages.{stage}") for stage in stages["order"]},
+            built_stages,
             datamodule,
             build(optimizer, "optimizer"),
             build(trainer, "trainer"),
@@ -117,10 +172,17 @@ def train(
             ema_decay=ema_decay,
             loggers={key: build(node, f"logger.{key}") for key, node in logger.items()},
             gin_checkpoint=gin_checkpoint,
+            non_finite=non_finite,
+            callbacks=[build(pruning, "pruning")] if pruning else [],
         )
+        log_result(run.path, metrics)
         failed = False
     finally:
         close_loggers(failed)
     if run.writes:
         write_summary(run, metrics, f"{name}: {folder}")
-    return metrics.get("val/background_ssim", metrics.get("val/gradient_si", math.nan))
+    return metrics.get(stages[stages["order"][-1]]["monitor"], math.nan)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,11 +70,13 @@ class MixtureDataModule(L.LightningDataModule):
         cache: keep the decoded photos in memory; the mixtures are the same bits with and without.
         on_corrupt: "error" stops at a photo that cannot be read or is too small; "skip" goes on without it.
         min_side: the shortest side, in pixels, that a photo may have.
+        repeat_batches: train on the first so many batches again and again, to see whether a network can learn at all.
 
     Attributes:
         first_epoch: the epoch of the mixing plan with which the trainer's epoch 0 starts. A second stage sets it to go
             on with fresh mixtures instead of the first stage's.
         skipped: the corrupt photos that batches met and replaced.
+        latest: the numbers k of the mixtures in the latest batch on this device.
 
     Raises:
         ConfigError: a setting out of range.
@@ -98,6 +101,7 @@ class MixtureDataModule(L.LightningDataModule):
         cache: bool = False,
         on_corrupt: str = "error",
         min_side: int = 32,
+        repeat_batches: int | None = None,
     ) -> None:
         super().__init__()
         self.background = background if isinstance(background, PhotoSource) else folder(background)
@@ -123,8 +127,10 @@ class MixtureDataModule(L.LightningDataModule):
             raise ConfigError(f"data.on_corrupt={on_corrupt!r} is unknown: give 'error' or 'skip'.")
         self.on_corrupt = on_corrupt
         self.min_side = min_side
+        self.repeat_batches = repeat_batches
         self.first_epoch = 0
         self.skipped: set[str] = set()
+        self.latest = torch.empty(0, dtype=torch.int64)
         self._train: MixtureDataset | None = None
         self._validation: MixtureDataset | None = None
         self._summary: dict[str, Any] = {}
@@ -177,18 +183,22 @@ class MixtureDataModule(L.LightningDataModule):
         assert self._train is not None
         rank, world_size = self._ranks()
         sampler = MultiSizeBatchSampler(
-            self._train.plan, self.mixtures_per_epoch, self.batch_size, rank, world_size, start=self._position
+            self._train.plan,
+            self.mixtures_per_epoch,
+            self.batch_size,
+            rank,
+            world_size,
+            start=self._position,
+            repeat=self.repeat_batches,
         )
         return self._loader(self._train, sampler)
 
     def val_dataloader(self) -> PairLoader:
-        """This rank's share of the validation mixtures: those whose number is the rank modulo the number of ranks."""
+        """This rank's share of the validation mixtures; no mixture is left out or repeated."""
         self.setup()
         assert self._validation is not None
-        rank, world_size = self._ranks()
-        per_rank = share(self.batch_size, world_size)
-        keys = [Key(0, k, *self.validation_size) for k in range(rank, self.validation_mixtures, world_size)]
-        return self._loader(self._validation, _FixedBatches(keys, per_rank))
+        keys = [Key(0, k, *self.validation_size) for k in range(self.validation_mixtures)]
+        return self._loader(self._validation, _FixedBatches(keys, self.batch_size, *self._ranks()))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Form the mixtures on the device; nothing is random here."""
@@ -198,6 +208,7 @@ class MixtureDataModule(L.LightningDataModule):
             if file not in self.skipped:
                 self.skipped.add(file)
                 log.warning("%s cannot be read and is replaced by another photo (%d so far)", file, len(self.skipped))
+        self.latest = batch.k
         return self.mixtures(batch)
 
     def mixtures(self, batch: PhotoPairs) -> Any:
@@ -301,16 +312,33 @@ class MixtureDataModule(L.LightningDataModule):
 
 
 class _FixedBatches(Sampler[list[Key]]):
-    """The same keys at each iteration, in batches; the last may be smaller."""
+    """One rank's share of the keys, in batches, the same at each iteration.
 
-    def __init__(self, keys: list[Key], batch_size: int) -> None:
-        self.batches = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
+    All ranks have the same number of batches, as each is a point where they wait for one another; where the keys cannot
+    be shared equally, some batches hold one key more than others.
+    """
+
+    def __init__(self, keys: list[Key], batch_size: int, rank: int, world_size: int) -> None:
+        per_rank = share(batch_size, world_size)
+        if len(keys) < world_size:
+            raise ConfigError(
+                f"data.validation_mixtures={len(keys)} leaves some of {world_size} devices without one: give "
+                f"{world_size} or more."
+            )
+        own = _split(keys, world_size)[rank]
+        self.batches = _split(own, -(-(len(keys) // world_size) // per_rank))
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[Key]]:
         return iter(self.batches)
+
+
+def _split(keys: list[Key], parts: int) -> list[list[Key]]:
+    """Consecutive parts whose lengths differ by one at most."""
+    bounds = [part * len(keys) // parts for part in range(parts + 1)]
+    return [keys[first:last] for first, last in pairwise(bounds)]
 
 
 def parse_size(name: str, size: str) -> Size:

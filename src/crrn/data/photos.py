@@ -67,6 +67,20 @@ def read_photo(file: Path, size: tuple[int, int]) -> Photo:
     return resize(pixels, size)
 
 
+def read_image(file: Path) -> Photo:
+    """Decode an image of a benchmark at its own size; gives uint8 (height, width, 3), RGB, upright as in `read_photo`.
+
+    Raises:
+        DataError: naming the file, when it is missing, corrupt or truncated.
+    """
+    try:
+        with Image.open(file) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            return _rgb(image.transpose(_TURNS[orientation]) if orientation in _TURNS else image)
+    except Exception as error:  # as above
+        raise _unreadable(file, error, "replace the file, or set strict=false to go on without it") from error
+
+
 def resize(photo: Photo, size: tuple[int, int]) -> Photo:
     """Squeeze a photo (h, w, 3) to ``size`` = (height, width)."""
     height, width = photo.shape[:2]
@@ -140,9 +154,10 @@ def _rgb(image: Image.Image) -> Photo:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _unreadable(file: Path, error: Exception) -> DataError:
+def _unreadable(
+    file: Path,
+    error: Exception,
+    remedy: str = "remove or replace the file, or set data.on_corrupt=skip to go on without it",
+) -> DataError:
     reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).split(" '")[0].rstrip(".:")
-    return DataError(
-        f"{file} cannot be read as a photo ({reason}): remove or replace the file, or set data.on_corrupt=skip to go "
-        "on without it."
-    )
+    return DataError(f"{file} cannot be read as a photo ({reason}): {remedy}.")

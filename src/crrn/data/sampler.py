@@ -35,6 +35,7 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
         rank: this rank.
         world_size: number of ranks.
         start: tells, whenever an iteration begins, which global batch to begin with.
+        repeat: yields the first ``repeat`` global batches again and again; None: no batch twice.
 
     Raises:
         ConfigError: no mixture, or a batch that cannot be shared equally between the ranks.
@@ -48,6 +49,7 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
         rank: int = 0,
         world_size: int = 1,
         start: Callable[[], int] = lambda: 0,
+        repeat: int | None = None,
     ) -> None:
         if mixtures_per_epoch < 1:
             raise ConfigError(
@@ -59,6 +61,9 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
         self.batches = -(-mixtures_per_epoch // batch_size)
         self.rank = rank
         self.start = start
+        if repeat is not None and repeat < 1:
+            raise ConfigError(f"data.repeat_batches={repeat} leaves nothing to train on: give 1 or more, or null.")
+        self.repeat = repeat
 
     def __len__(self) -> int:
         return self.batches
@@ -67,7 +72,7 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
         """Yield ``len(self)`` batches from the one that ``start`` names, across the end of an epoch too."""
         first = self.start()
         for number in range(first, first + self.batches):
-            epoch, batch = divmod(number, self.batches)
+            epoch, batch = divmod(number % self.repeat if self.repeat else number, self.batches)
             height, width = self.plan.size(epoch, batch)
             k = batch * self.batch_size + self.rank * self.per_rank
             yield [Key(epoch, k + i, height, width) for i in range(self.per_rank)]

@@ -75,7 +75,7 @@ def folder(path: str | Path) -> PhotoSource:
     root = Path(path).expanduser()
     if not root.is_dir():
         raise DataError(f"there is no folder of photos at {root.absolute()}: {_REMEDY}.")
-    files = _photos_below(root)
+    files = photos_below(root)
     if not files:
         raise DataError(f"no photo ({', '.join(PHOTO_SUFFIXES)}) in {root.absolute()}: {_REMEDY}.")
     return PhotoSource(root.name, files)
@@ -106,7 +106,7 @@ def voc2012(root: str | Path, download: bool = False) -> PhotoSource:
                 f"PASCAL VOC 2012 could not be downloaded to {base.absolute()} ({error}): try again with a connection, "
                 "unpack VOCtrainval_11-May-2012.tar there by hand, or set data.background to a folder of photos."
             ) from error
-    files = _photos_below(images) if images.is_dir() else ()
+    files = photos_below(images) if images.is_dir() else ()
     if not files:
         raise DataError(
             f"no PASCAL VOC 2012 photos at {images.absolute()}: set data.background.root to the folder that holds "
@@ -125,7 +125,7 @@ def coco(root: str | Path) -> PhotoSource:
     """
     base = Path(root).expanduser()
     for year in ("2017", "2014"):
-        files = [file for part in ("train", "val") for file in _photos_below(base / f"{part}{year}")]
+        files = [file for part in ("train", "val") for file in photos_below(base / f"{part}{year}")]
         if files:
             return PhotoSource(f"COCO{year}", tuple(sorted(files)))
     raise DataError(
@@ -141,7 +141,7 @@ def rid(root: str | Path) -> PhotoSource:
         DataError: no photo below ``root``.
     """
     base = Path(root).expanduser()
-    files = _photos_below(base) if base.is_dir() else ()
+    files = photos_below(base) if base.is_dir() else ()
     if not files:
         raise DataError(
             f"no RID photos below {base.absolute()}: get the data set from the SIR2 project page and set "
@@ -160,7 +160,8 @@ def fingerprint(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _photos_below(root: Path) -> tuple[Path, ...]:
+def photos_below(root: Path) -> tuple[Path, ...]:
+    """All photos in a folder and the folders below it, sorted, without hidden files."""
     # Resolved, so that one photo reached through two sources has one path (a photo is never mixed with itself).
     root = root.resolve()
     return tuple(

@@ -1,5 +1,38 @@
-"""Metrics of an estimated layer against the true one."""
+"""Metrics of an estimated layer against the true one, and the protocols that say how they are taken.
 
-from crrn.metrics.quality import ImageQuality, psnr, si, ssim
+Each metric is a function of (N, C, H, W) images to one value for each image; `ImageMean` makes a torchmetrics Metric
+of it.
+"""
 
-__all__ = ["ImageQuality", "psnr", "si", "ssim"]
+from crrn.metrics.correlation import ncc
+from crrn.metrics.lmse import lmse, slmse
+from crrn.metrics.masks import derive_mask
+from crrn.metrics.mean import ImageMean
+from crrn.metrics.perceptual import Dists, Lpips
+from crrn.metrics.protocols import NAMED as PROTOCOLS
+from crrn.metrics.protocols import Protocol, custom_protocol, named_protocol
+from crrn.metrics.psnr import psnr
+from crrn.metrics.quality import ImageQuality
+from crrn.metrics.structure import ms_ssim, si, si_r, ssim, ssim_r, ssim_uniform
+
+__all__ = [
+    "PROTOCOLS",
+    "Dists",
+    "ImageMean",
+    "ImageQuality",
+    "Lpips",
+    "Protocol",
+    "custom_protocol",
+    "derive_mask",
+    "lmse",
+    "ms_ssim",
+    "named_protocol",
+    "ncc",
+    "psnr",
+    "si",
+    "si_r",
+    "slmse",
+    "ssim",
+    "ssim_r",
+    "ssim_uniform",
+]

@@ -1,4 +1,4 @@
-"""SSIM, SI and PSNR, each the mean of per-image values."""
+"""The three metrics that training watches, in one torchmetrics Metric that shares their statistics."""
 
 from __future__ import annotations
 
@@ -7,45 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from crrn.image.similarity import moments, si_map, ssim_map
-
-# A mean squared error below this counts as this: equal images have a PSNR of 100 dB, not infinity, so that means stay
-# finite.
-MSE_FLOOR = 1e-10
-
-
-def psnr(x: Tensor, y: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio 10 log10(1 / MSE) in dB of each image, peak 1.
-
-    Args:
-        x: (N, C, H, W) in [0, 1].
-        y: the same shape.
-
-    Returns:
-        (N,), at most 100 dB: the MSE has a floor of 1e-10 (our choice), which equal images reach.
-    """
-    error = (_real(x) - _real(y)).square().flatten(1).mean(1)
-    return -10 * error.clamp(min=MSE_FLOOR).log10()
-
-
-def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity of each image: the mean of `crrn.image.similarity.ssim_map` over channels and valid pixels.
-
-    Args:
-        x: (N, C, H, W) in [0, 1], H, W >= 11.
-        y: the same shape.
-
-    Returns:
-        (N,) in [-1, 1].
-
-    Raises:
-        ValueError: an image is smaller than the 11x11 window.
-    """
-    return ssim_map(moments(x, y)).flatten(1).mean(1)
-
-
-def si(x: Tensor, y: Tensor) -> Tensor:
-    """Structure index of each image: the mean of `crrn.image.similarity.si_map`; arguments and result as of `ssim`."""
-    return si_map(moments(x, y)).flatten(1).mean(1)
+from crrn.metrics.psnr import psnr
 
 
 class ImageQuality(Metric):
@@ -86,7 +48,3 @@ class ImageQuality(Metric):
     def compute(self) -> dict[str, Tensor]:
         mean_ssim, mean_si, mean_psnr = (self.sums / self.count).unbind()
         return {"ssim": mean_ssim, "si": mean_si, "psnr": mean_psnr}
-
-
-def _real(image: Tensor) -> Tensor:
-    return image if image.dtype == torch.float64 else image.float()

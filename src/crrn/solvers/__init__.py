@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crrn.layers import Remover
 from crrn.solvers.identity import Identity
 from crrn.solvers.lb14 import LB14
 from crrn.solvers.nr17 import NR17
@@ -9,7 +10,7 @@ from crrn.solvers.solver import Solver
 from crrn.solvers.ws16 import WS16
 from crrn.solvers.yl19 import YL19
 
-SOLVERS: dict[str, type[Solver]] = {
+SOLVERS: dict[str, type[Remover]] = {
     "identity": Identity,
     "lb14": LB14,
     "nr17": NR17,

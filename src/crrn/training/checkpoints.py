@@ -1,10 +1,7 @@
-"""Checkpoints: when they are written, that they are never torn, and which one a stopped run goes on from."""
+"""Checkpoints: when they are written, and that they are never torn."""
 
 from __future__ import annotations
 
-import logging
-import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,23 +11,22 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
-from crrn.errors import CheckpointError
+from crrn.errors import RunError
 from crrn.files import write_atomically
 from crrn.training.modules import StageTraining
-
-log = logging.getLogger(__name__)
-
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+from crrn.training.recovery import BEST, LAST, PREVIOUS
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs, then renames; loads tensors and plain values only.
+    """Writes beside the target, syncs, then renames; loads tensors and plain values only. The ``last.ckpt`` that was
+    there becomes ``previous.ckpt`` only when the new one is complete, so at each moment one of the two is whole.
 
     Lightning's own writer goes through the system's temporary folder, which on another disk is a copy and can be torn.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        with write_atomically(path) as file:
+        path = Path(path)
+        with write_atomically(path, keep=path.with_name(PREVIOUS) if path.name == LAST else None) as file:
             torch.save(checkpoint, file)
 
     def load_checkpoint(
@@ -81,44 +77,21 @@ class Checkpoints(Checkpoint):
         score = self.metrics.get(pl_module.monitor)
         improved = score is not None and (self.best is None or score > self.best)
         self.best = score if improved else self.best
+        if improved:
+            # Before last.ckpt: a run killed in between repeats the epoch's end, and the best is never left behind.
+            self._save(trainer, BEST)
         self._save(trainer)
-        if improved and trainer.is_global_zero:
-            with write_atomically(self.folder / BEST) as file, (self.folder / LAST).open("rb") as last:
-                shutil.copyfileobj(last, file)
 
-    def _save(self, trainer: L.Trainer) -> None:
+    def _save(self, trainer: L.Trainer, name: str = LAST) -> None:
+        # A loss can be finite and its gradient not: such weights must not take the place of good ones.
+        broken = [key for key, value in trainer.lightning_module.named_parameters() if not value.isfinite().all()]
+        if broken:
+            raise RunError(
+                f"After step {trainer.global_step} weights are not finite, such as {broken[0]}; no checkpoint is "
+                f"written, so that {self.folder / LAST} stays good. Lower the learning rate or set "
+                "trainer.gradient_clip_val=1, and go on with resume=auto."
+            )
         for logger in trainer.loggers:
             logger.save()
-        last = self.folder / LAST
-        if trainer.is_global_zero and last.exists():
-            last.replace(self.folder / PREVIOUS)
         # With the optimizer's state, which is plain values too: the file still loads with weights_only=True.
-        trainer.save_checkpoint(last, weights_only=False)
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a stage's folder, or None where none was written yet.
-
-    Raises:
-        CheckpointError: there are checkpoints, but none of them is whole.
-    """
-    found = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
-    for path in found:
-        if is_whole(path):
-            return path
-        log.warning("%s is torn; going on from the checkpoint before it.", path)
-    if found:
-        raise CheckpointError(
-            f"No checkpoint in {folder} is whole; remove that folder to train the stage again, or name one "
-            "with resume=PATH."
-        )
-    return None
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint file is complete: torch writes zip archives, whose checksums tell."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError):
-        return False
+        trainer.save_checkpoint(self.folder / name, weights_only=False)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from crrn.files import write_atomically
+from crrn.training.fingerprints import step_fingerprint
 from crrn.training.modules import StageTraining
 
 
@@ -91,11 +94,17 @@ class Curves(Callback):
     logged leaves the GPU undisturbed in between.
 
     Columns: ``train/<term>``, ``train/learning_rate``, ``train/mixtures_per_second``, ``train/data_share`` (the share
-    of wall time that training waited for data), ``val/<row>_<metric>``; ``epoch`` counts from 0.
+    of wall time that training waited for data), ``val/<row>_<metric>``; ``epoch`` counts from 0. Loss terms are means
+    over the step's mixtures on all devices.
+
+    Args:
+        every_n_steps: optimizer steps between two rows.
+        fingerprints: adds ``train/fingerprint``, see :mod:`crrn.training.fingerprints`.
     """
 
-    def __init__(self, every_n_steps: int = 20) -> None:
+    def __init__(self, every_n_steps: int = 20, fingerprints: bool = False) -> None:
         self.every_n_steps = every_n_steps
+        self.fingerprints = fingerprints
         self.mixtures_per_second = 0.0
         self.data_share = 0.0
         self._restart_clock()
@@ -125,7 +134,11 @@ class Curves(Callback):
         self._batch_ended = time.perf_counter()
         self._mixtures += len(batch.mixture) * trainer.world_size
         if trainer.global_step % self.every_n_steps == 0 or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            terms = {f"train/{name}": float(value) for name, value in pl_module.terms.items()}
+            terms = {f"train/{name}": value for name, value in global_means(trainer, pl_module.terms).items()}
+            if self.fingerprints:
+                terms["train/fingerprint"] = step_fingerprint(pl_module, batch)
+            if pl_module.guard.policy == "skip":
+                terms["train/skipped_steps"] = pl_module.guard.skipped
             elapsed = time.perf_counter() - self._since
             self.mixtures_per_second = self._mixtures / elapsed
             self.data_share = self._waited / elapsed
@@ -152,3 +165,9 @@ class Curves(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(dict(metrics), step=trainer.global_step)
             logger.save()
+
+
+def global_means(trainer: L.Trainer, terms: Mapping[str, Tensor]) -> dict[str, float]:
+    """The terms' means over all devices, whose batches are of one size. All ranks must call it together."""
+    values = trainer.strategy.reduce(torch.stack([value.float() for value in terms.values()]), reduce_op="mean")
+    return dict(zip(terms, values.tolist(), strict=True))

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from crrn.errors import ConfigError
-from crrn.training.rundir import is_main_process
+from crrn.files import write_atomically
+from crrn.training.rundir import WEIGHTS, is_main_process
 
 log = logging.getLogger(__name__)
 
@@ -24,38 +25,46 @@ def wandb_logger(
     config: Mapping[str, Any],
     *,
     project: str,
-    name: str,
+    name: str | None = None,
     group: str | None = None,
+    job_type: str | None = None,
     tags: Sequence[str] = (),
     mode: str = "auto",
+    log_weights: bool = False,
 ) -> WandbLogger:
     """Opens the run's W&B run, or goes on with the one that is open, and logs ``<stage>/...`` into it.
 
-    Never asks: with ``mode=auto`` it works offline where nobody is logged in, and ``wandb sync`` uploads later.
+    A resumed run goes on with its own W&B run, whose id its directory keeps. Never asks: with ``mode=auto`` it works
+    offline where nobody is logged in, and ``wandb sync`` uploads later. W&B's summary holds each loss's minimum and
+    last value, and each validation metric's maximum and last.
 
     Args:
         stage: the stage's name.
         folder: the stage's folder; W&B's files go into ``wandb/`` beside it.
         config: the resolved settings, filterable in W&B.
         project: the W&B project.
-        name: the run's name in W&B.
+        name: the run's name in W&B; None: the name of the run directory, which tells a sweep's jobs apart.
         group: runs of one sweep share it.
+        job_type: what kind of run it is.
         tags: further tags.
         mode: "auto", "online" or "offline".
+        log_weights: upload the final weights as an artifact of type "model".
     """
     import wandb
 
     if mode not in ("auto", "online", "offline"):
         raise ConfigError(f"logger.wandb.mode={mode} is none of auto, online, offline.")
+    directory = folder.parent
     if wandb.run is None and is_main_process():
-        directory = folder.parent
         identity = directory / "wandb_id"
         if not identity.exists():
-            identity.write_text(uuid.uuid4().hex[:8])
-        wandb.init(
+            with write_atomically(identity, "w") as file:
+                file.write(uuid.uuid4().hex[:8])
+        run = wandb.init(
             project=project,
-            name=name,
+            name=name or directory.name,
             group=group,
+            job_type=job_type,
             tags=list(tags),
             dir=str(directory),
             id=identity.read_text().strip(),
@@ -64,18 +73,42 @@ def wandb_logger(
             mode=resolve_mode(mode),  # type: ignore[arg-type]
             settings=wandb.Settings(silent=True),
         )
+        run.define_metric("trainer/global_step")
+        for prefix in ("gin", "joint"):
+            run.define_metric(f"{prefix}/*", step_metric="trainer/global_step")
+            run.define_metric(f"{prefix}/train/*", step_metric="trainer/global_step", summary="min,last")
+            run.define_metric(f"{prefix}/val/*", step_metric="trainer/global_step", summary="max,last")
+    if log_weights:
+        _log_weights.add(directory)
     return WandbLogger(experiment=wandb.run, prefix=stage) if wandb.run else WandbLogger(offline=True)
+
+
+_log_weights: set[Path] = set()
+"""Run directories whose weights are to be uploaded when the run is done."""
+
+
+def log_result(directory: Path, metrics: Mapping[str, float]) -> None:
+    """Puts a finished run's metrics into the open W&B run's summary, and its weights where they were asked for."""
+    wandb = sys.modules.get("wandb")
+    if wandb is None or wandb.run is None:
+        return
+    wandb.run.summary.update({name.replace("val/", "final/"): value for name, value in metrics.items()})
+    if directory in _log_weights:
+        _log_weights.remove(directory)
+        artifact = wandb.Artifact(f"weights-{wandb.run.id}", type="model", metadata=dict(metrics))
+        artifact.add_file(str(directory / WEIGHTS))
+        wandb.run.log_artifact(artifact)
 
 
 def resolve_mode(mode: str) -> str:
     """What "auto" means on this machine: W&B's own setting, else online only where a key is stored."""
     if mode != "auto":
         return mode
-    if "WANDB_MODE" in os.environ:
+    if os.environ.get("WANDB_MODE"):
         return os.environ["WANDB_MODE"]
     import wandb
 
-    logged_in = bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+    logged_in = wandb.login(prompt=False, verify=False)  # asks nobody and no server: is a key stored?
     if not logged_in:
         log.info("Nobody is logged in to W&B: logging offline; `wandb login` changes that, `wandb sync` uploads later.")
     return "online" if logged_in else "offline"
@@ -87,6 +120,36 @@ def tensorboard_logger(stage: str, folder: Path, config: Mapping[str, Any]) -> T
         return TensorBoardLogger(folder, name=None, version="tensorboard")
     except ModuleNotFoundError as error:
         raise ConfigError("logger=tensorboard needs TensorBoard: pip install 'crrn[tensorboard]'.") from error
+
+
+def mlflow_logger(
+    stage: str, folder: Path, config: Mapping[str, Any], *, experiment: str, tracking_uri: str | None = None
+) -> MLFlowLogger:
+    """Logs into an MLflow experiment, one MLflow run for each stage; a resumed stage goes on with its own.
+
+    Args:
+        stage: the stage's name.
+        folder: the stage's folder; it keeps the MLflow run's id.
+        config: the resolved settings.
+        experiment: the experiment's name.
+        tracking_uri: a server or database; None: ``mlflow.db`` beside the run directories.
+    """
+    identity = folder / "mlflow_id"
+    known = identity.read_text().strip() if identity.exists() else None
+    try:
+        logger = MLFlowLogger(
+            experiment_name=experiment,
+            run_name=f"{folder.parent.name}-{stage}",
+            tracking_uri=tracking_uri or f"sqlite:///{folder.parents[1] / 'mlflow.db'}",
+            run_id=known,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError("logger=mlflow needs MLflow: pip install 'crrn[mlflow]'.") from error
+    if known is None and is_main_process():
+        logger.log_hyperparams(dict(config))
+        with write_atomically(identity, "w") as file:
+            file.write(str(logger.run_id))
+    return logger
 
 
 def close_loggers(failed: bool) -> None:

@@ -21,6 +21,7 @@ from crrn.layers import Layers, Remover
 from crrn.losses import ReconstructionLoss
 from crrn.metrics import ImageQuality
 from crrn.mixing import Mixture
+from crrn.training.guards import NonFinite
 from crrn.training.schedules import Schedule
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -41,13 +42,15 @@ class StageTraining(L.LightningModule):
         optimizer: called as ``optimizer(parameters, lr=learning_rate)``.
         learning_rate: the peak learning rate.
         schedule: called as ``schedule(optimizer, steps_per_epoch=..., epochs=...)``; steps once per optimizer step.
+        monitor: the validation metric, higher is better, by which ``best.ckpt`` is chosen, such as
+            "val/background_psnr".
+        non_finite: "stop" or "skip", see :class:`crrn.training.guards.NonFinite`.
     """
 
     name: ClassVar[str]
     """The stage's name: its folder in the run directory and its prefix in the curves."""
 
-    monitor: ClassVar[str]
-    """The validation metric, higher is better, by which ``best.ckpt`` is chosen."""
+    default_monitor: ClassVar[str]
 
     def __init__(
         self,
@@ -56,9 +59,14 @@ class StageTraining(L.LightningModule):
         optimizer: OptimizerFactory,
         learning_rate: float,
         schedule: Schedule,
+        monitor: str | None = None,
+        non_finite: str = "stop",
     ) -> None:
         super().__init__()
         refuse_foreign_terms(net, loss)
+        self.monitor = monitor or self.default_monitor
+        refuse_unknown_metric(net, self.monitor, f"stages.{self.name}.monitor")
+        self.guard = NonFinite(non_finite)
         self.net = net
         self.loss = loss
         self.optimizer = optimizer
@@ -73,13 +81,20 @@ class StageTraining(L.LightningModule):
         return self.net(mixture)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> Tensor:
+        self.guard.before(self.net)
         loss, terms = self.loss(self(batch.mixture), target_layers(batch, self.loss.layers))
         self.terms = {"loss": loss.detach(), **terms}
+        self.guard.after(self, self.net, loss, self.terms)
         return loss
 
-    def validation_step(self, batch: Mixture, batch_idx: int) -> None:
+    def on_after_backward(self) -> None:
+        self.guard.after_backward(self)
+
+    def validation_step(self, batch: Mixture, batch_idx: int) -> Layers:  # type: ignore[override]
+        """Updates the metrics and gives the estimate to the callbacks."""
         targets = target_layers(batch)
-        rows = dict(zip(Layers._fields, self(batch.mixture), strict=True))
+        estimates = self(batch.mixture)
+        rows = dict(zip(Layers._fields, estimates, strict=True))
         if rows["background"] is not None:
             rows["identity_background"] = batch.mixture
         if rows["gradient"] is not None:
@@ -87,6 +102,7 @@ class StageTraining(L.LightningModule):
         for row, estimate in rows.items():
             if estimate is not None:
                 self._quality(row).update(estimate.float(), getattr(targets, row.removeprefix("identity_")))
+        return estimates
 
     def on_validation_epoch_end(self) -> None:
         """Logs ``val/<row>_<metric>``, such as ``val/background_ssim`` beside ``val/identity_background_ssim``."""
@@ -112,7 +128,12 @@ class StageTraining(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what a reader needs to rebuild the network: plain values, so that ``weights_only=True`` loads it."""
-        checkpoint["crrn"] = {"net": dict(self.net.config), "stage": self.name, "version": __version__}
+        checkpoint["crrn"] = {
+            "net": dict(self.net.config),
+            "stage": self.name,
+            "version": __version__,
+            "skipped_steps": self.guard.skipped,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint of another stage or architecture before its weights are touched."""
@@ -125,20 +146,21 @@ class StageTraining(L.LightningModule):
                 f"stage '{self.name}' of {describe(self.net.config)}; give the same net.* settings, or start a new "
                 "run with name=NEW."
             )
+        self.guard.skipped = found.get("skipped_steps", 0)
 
 
 class GinPretraining(StageTraining):
     """Stage 1: GiN alone learns the background's gradient (paper: 40 epochs at 1e-4; its loss L_SI is our choice)."""
 
     name = "gin"
-    monitor = "val/gradient_si"
+    default_monitor = "val/gradient_si"
 
 
 class JointTraining(StageTraining):
     """Stage 2: GiN and IiN end to end under Eq. 7 (paper: 50 epochs at 1e-4, 30 at 1e-5)."""
 
     name = "joint"
-    monitor = "val/background_ssim"
+    default_monitor = "val/background_ssim"
 
 
 def refuse_foreign_terms(net: Remover, loss: ReconstructionLoss) -> None:
@@ -150,6 +172,15 @@ def refuse_foreign_terms(net: Remover, loss: ReconstructionLoss) -> None:
         raise ConfigError(
             f"The loss has a term on the {foreign[0]}, which {describe(net.config)} does not estimate; take it out, "
             f"as in loss.{foreign[0]}=null, or choose another net.architecture."
+        )
+
+
+def refuse_unknown_metric(net: Remover, monitor: str, setting: str) -> None:
+    """Raises a ConfigError for a metric that no validation of the network will give, before anything is trained."""
+    metrics = [f"val/{layer}_{metric}" for layer in net.estimates for metric in ("ssim", "si", "psnr")]
+    if monitor not in metrics:
+        raise ConfigError(
+            f"{setting}={monitor} is no metric of {describe(net.config)}; choose one of {', '.join(metrics)}."
         )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
@@ -16,14 +15,15 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from crrn.files import write_atomically
+from crrn.image.picture import to_picture
 from crrn.layers import Layers
-from crrn.metrics.quality import psnr, ssim
+from crrn.metrics import psnr, ssim
 from crrn.mixing import Mixture
 from crrn.training.modules import StageTraining, target_layers
 
 HEADER, GAP = 22, 4
 CELL_WIDTH = 224
-"""Smaller pictures are enlarged to about this width, so that a person sees something."""
+"""Smaller pictures are enlarged to at least this width, so that a person sees something."""
 
 
 class Panels(Callback):
@@ -102,7 +102,7 @@ def score(estimate: Tensor, target: Tensor) -> str:
 
 def draw_panel(rows: Sequence[Sequence[tuple[str, Tensor]]]) -> Image.Image:
     """Lays labelled pictures of one size out as a table."""
-    enlarged = max(1, round(CELL_WIDTH / rows[0][0][1].shape[-1]))
+    enlarged = -(-CELL_WIDTH // rows[0][0][1].shape[-1])
     height, width = (side * enlarged for side in rows[0][0][1].shape[-2:])
     columns = max(len(row) for row in rows)
     sheet = Image.new("RGB", (columns * (width + GAP) + GAP, len(rows) * (height + HEADER) + GAP), "white")
@@ -114,9 +114,3 @@ def draw_panel(rows: Sequence[Sequence[tuple[str, Tensor]]]) -> Image.Image:
             pen.text((left, top + 4), label, fill="black", font=font)
             sheet.paste(to_picture(picture).resize((width, height), Image.Resampling.BICUBIC), (left, top + HEADER))
     return sheet
-
-
-def to_picture(image: Tensor) -> Image.Image:
-    """A picture from (1 or 3, H, W) in [0, 1], rounded to 8 bits."""
-    array = (image.clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(np.ascontiguousarray(array))

@@ -1,6 +1,4 @@
-"""What a person sees while a stage trains: a progress bar in a terminal, and one line for each validation
-everywhere.
-"""
+"""What a person sees while a stage trains: a progress bar in a terminal, and a line for each validation everywhere."""
 
 from __future__ import annotations
 
@@ -24,6 +22,13 @@ class ProgressBar(RichProgressBar):
     def __init__(self) -> None:
         super().__init__(refresh_rate=1 if sys.stdout.isatty() else 0)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        print_log_above_bar()
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"{getattr(self.trainer.lightning_module, 'name', '')} {current_epoch + 1}/{self.trainer.max_epochs}"
+
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """The latest terms, read from the device only as often as the curves are logged."""
         assert isinstance(pl_module, StageTraining)
@@ -33,31 +38,57 @@ class ProgressBar(RichProgressBar):
         return {**self._shown, "mixtures/s": curves.mixtures_per_second}
 
 
-class ValidationLines(Callback):
-    """Prints one line after each validation, beside the identity's, with the time that the stage still needs."""
+class CurrentStdout:
+    """Writes to whatever ``sys.stdout`` is at that moment."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def print_log_above_bar() -> None:
+    """Lets log lines pass through the stdout that rich puts in place while a bar is shown: written straight to the
+    terminal, they would land in the middle of the bar.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(CurrentStdout())
+
+
+class ProgressLines(Callback):
+    """Prints a line after each validation, beside the identity's, with the time that the stage still needs.
+
+    Where there is no progress bar to look at, a line a minute says that and how the training goes.
+    """
+
+    HEARTBEAT = 60.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._started = time.perf_counter()
+        self._started = self._spoke = time.perf_counter()
         self._first_step = trainer.global_step
 
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if time.perf_counter() - self._spoke > self.HEARTBEAT and not sys.stdout.isatty():
+            self._say(trainer, pl_module)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            self._say(trainer, pl_module, validation_line(metrics))
+
+    def _say(self, trainer: L.Trainer, pl_module: L.LightningModule, *more: str) -> None:
         assert isinstance(pl_module, StageTraining)
-        if trainer.sanity_checking:
-            return
+        self._spoke = time.perf_counter()
         done = trainer.global_step - self._first_step
         left = int(trainer.estimated_stepping_batches) - trainer.global_step
         seconds = (time.perf_counter() - self._started) / max(1, done) * left
         terms = "  ".join(f"{name} {float(value):.4f}" for name, value in pl_module.terms.items())
-        log.info(
-            "%s epoch %d/%s  step %d  %s  |  %s  |  %s left",
-            pl_module.name,
-            trainer.current_epoch + 1,
-            trainer.max_epochs,
-            trainer.global_step,
-            terms,
-            validation_line({name: float(value) for name, value in trainer.callback_metrics.items()}),
-            readable_time(seconds),
-        )
+        place = f"{pl_module.name} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}"
+        log.info("  |  ".join([f"{place}  {terms}", *more, f"{readable_time(seconds)} left"]))
 
 
 def validation_line(metrics: dict[str, float]) -> str:

@@ -13,25 +13,18 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import platform
-import subprocess
-import sys
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
 from crrn.errors import CheckpointError, RunError
-from crrn.files import write_atomically
+from crrn.files import remove_leftovers, write_atomically
+from crrn.provenance import provenance
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
-PACKAGES = ("crrn", "torch", "torchvision", "lightning", "hydra-core", "omegaconf", "kornia", "torchmetrics",
-            "albumentations", "opencv-python-headless", "numpy", "pillow", "wandb")  # fmt: skip
 FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.num_workers", "data.cache")
 """Settings that a resumed run may change without becoming another run."""
 
@@ -68,6 +61,7 @@ class RunDirectory:
                 f"{self.path} already holds a run, started {known['sessions'][0]['started']}; go on with it by "
                 "resume=auto, or start another beside it by name=NEW."
             )
+        remove_leftovers(self.path)
         session = provenance()
         if known:
             warn_of_changes(known["config"], config)
@@ -156,38 +150,3 @@ def is_main_process() -> bool:
     """Whether this process is the one of a run on several devices that writes: rank 0, before and after they start."""
     rank: int = getattr(rank_zero_only, "rank", 0)
     return rank == 0
-
-
-def provenance() -> dict[str, Any]:
-    """When, where and with what the run was started: command, git state, versions of what the numbers depend on."""
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "git": git_state(),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {name: metadata.version(name) for name in PACKAGES if is_installed(name)},
-    }
-
-
-def git_state() -> dict[str, Any]:
-    """Commit and uncommitted changes of the checkout that crrn runs from; empty for an installed package."""
-    checkout = Path(__file__).resolve().parents[3]
-    if not (checkout / ".git").exists():
-        return {}
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    changes = git("diff", "HEAD")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain")), "changes": changes}
-
-
-def is_installed(name: str) -> bool:
-    """Whether a distribution is installed."""
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

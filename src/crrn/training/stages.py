@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from crrn.data import MixtureDataModule
@@ -21,12 +22,15 @@ from crrn.files import write_atomically
 from crrn.layers import Remover
 from crrn.losses import ReconstructionLoss
 from crrn.nets import CRRN, GiN, load_network, save_network
-from crrn.training.checkpoints import LAST, AtomicCheckpointIO, Checkpoints, newest_checkpoint
+from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from crrn.training.curves import CsvCurves, Curves
 from crrn.training.ema import EMA
+from crrn.training.guards import clear_errors
+from crrn.training.image_table import ImageTable
 from crrn.training.modules import GinPretraining, JointTraining, OptimizerFactory, StageTraining, describe
 from crrn.training.panels import Panels
-from crrn.training.progress import ProgressBar, ValidationLines
+from crrn.training.progress import ProgressBar, ProgressLines
+from crrn.training.recovery import LAST, newest_checkpoint
 from crrn.training.rundir import WEIGHTS, RunDirectory
 from crrn.training.schedules import Schedule
 
@@ -48,12 +52,15 @@ class Stage:
         learning_rate: its peak learning rate.
         schedule: how the rate moves; see :mod:`crrn.training.schedules`.
         loss: the weighted terms.
+        monitor: the validation metric, higher is better, that chooses ``best.ckpt``; None: gradient SI in stage gin,
+            background SSIM in stage joint.
     """
 
     epochs: int
     learning_rate: float
     schedule: Schedule
     loss: ReconstructionLoss
+    monitor: str | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.learning_rate <= 0:
@@ -75,11 +82,13 @@ class Watching:
         curves_every_n_steps: optimizer steps between two rows of the curves.
         checkpoint_every_n_steps: optimizer steps between two checkpoints within an epoch; 0 for epoch ends only.
         panel_images: validation mixtures in each panel.
+        fingerprints: adds a fingerprint of each step's mixtures to the curves, to compare runs on other devices.
     """
 
     curves_every_n_steps: int = 20
     checkpoint_every_n_steps: int = 200
     panel_images: int = 4
+    fingerprints: bool = False
 
 
 def train_stages(
@@ -94,6 +103,8 @@ def train_stages(
     ema_decay: float | None = None,
     loggers: Mapping[str, LoggerFactory] | None = None,
     gin_checkpoint: Path | str | None = None,
+    non_finite: str = "stop",
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, float]:
     """Trains ``net`` through ``stages`` in place and writes all results into the run directory.
 
@@ -111,6 +122,8 @@ def train_stages(
         ema_decay: decay of the average of the weights, or None.
         loggers: further loggers, each called with the stage's name, its folder and the run's config.
         gin_checkpoint: a trained GiN (or CRRN) to start the joint stage from; the GiN stage is left out then.
+        non_finite: "stop" at a loss that is not finite, or "skip" the step and count it.
+        callbacks: further callbacks of the last stage.
 
     Returns:
         The last stage's final validation metrics, such as ``val/background_ssim``.
@@ -127,7 +140,9 @@ def train_stages(
     modules = {}
     for name, stage in stages.items():
         part, module_class = part_of(net, name)
-        modules[name] = module_class(part, stage.loss, optimizer, stage.learning_rate, stage.schedule)
+        modules[name] = module_class(
+            part, stage.loss, optimizer, stage.learning_rate, stage.schedule, stage.monitor, non_finite
+        )
     for name, stage in stages.items():
         module = modules[name]
         folder = run.stage(name)
@@ -136,7 +151,9 @@ def train_stages(
             metrics = json.loads((folder / RESULT).read_text())
             log.info("Stage %s is complete: %s", name, folder / WEIGHTS)
         else:
-            metrics = fit_stage(module, stage, data, trainer, run, watching or Watching(), ema_decay, loggers or {})
+            more = callbacks if name == list(stages)[-1] else ()
+            watch = watching or Watching()
+            metrics = fit_stage(module, stage, data, trainer, run, watch, ema_decay, loggers or {}, more)
         data.first_epoch += stage.epochs
     if run.writes:
         save_network(net, run.path / WEIGHTS)
@@ -152,16 +169,19 @@ def fit_stage(
     watching: Watching,
     ema_decay: float | None,
     loggers: Mapping[str, LoggerFactory],
+    more_callbacks: Sequence[Callback] = (),
 ) -> dict[str, float]:
     """Trains one stage from its start or from its newest checkpoint, and saves its weights."""
     folder = run.stage(module.name)
     checkpoint = run.checkpoint_for(module.name) or newest_checkpoint(folder)
     callbacks: list[Callback] = [
-        Curves(watching.curves_every_n_steps),
+        Curves(watching.curves_every_n_steps, watching.fingerprints),
         Panels(folder / "panels", watching.panel_images),
+        ImageTable(),
         Checkpoints(folder, watching.checkpoint_every_n_steps),
-        ValidationLines(),
+        ProgressLines(),
         ProgressBar(),
+        *more_callbacks,
     ]
     if ema_decay is not None:
         callbacks.insert(0, EMA(ema_decay))
@@ -173,15 +193,20 @@ def fit_stage(
         default_root_dir=run.path,
         enable_model_summary=False,
     )
+    if isinstance(trainer.strategy, DDPStrategy) and set(module.net.estimates) - set(module.loss.layers):
+        # The output layers of what no loss term looks at get no gradient, for which DDP would wait in vain.
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     log.info(
-        "Stage %s: %s, %.1f M parameters, %d epochs%s",
+        "Stage %s: %s, %.1f M parameters, %d epochs%s%s",
         module.name,
         describe(module.net.config),
         sum(parameter.numel() for parameter in module.net.parameters()) / 1e6,
         stage.epochs,
+        f" on {trainer.world_size} devices" if trainer.world_size > 1 else "",
         f", going on from {checkpoint}" if checkpoint else "",
     )
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    with clear_errors(module, folder):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     metrics = take_result(module, folder)
     if trainer.is_global_zero:
         save_network(module.net, folder / WEIGHTS)

@@ -11,7 +11,7 @@ from torch import Tensor
 from crrn.bench import references
 from crrn.errors import ConfigError, DataError
 from crrn.layers import Layers
-from crrn.metrics.quality import si
+from crrn.metrics.structure import si
 from crrn.solvers import LB14, NR17, SOLVERS, WS16, YL19, Identity
 
 FAST = {"identity": {}, "lb14": {}, "nr17": {"beta_max": 0.1, "adam_steps": 20}, "ws16": {"iterations": 1}, "yl19": {}}

@@ -1,0 +1,42 @@
+"""How far a long command is: a bar in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+SECONDS = 20
+"""Between two lines where there is no terminal."""
+
+
+class Progress:
+    """Called as ``progress(what, done, of)``; ``what`` names the part of the work, each gets its own bar."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bars = Bars(*columns, console=Console(stderr=True), disable=not self.terminal)
+        self.tasks: dict[str, object] = {}
+        self.last = 0.0
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        if what not in self.tasks:
+            self.tasks[what] = self.bars.add_task(what, total=of)
+        self.bars.update(self.tasks[what], completed=done)  # type: ignore[arg-type]
+        if not self.terminal and (done == of or time.monotonic() - self.last > SECONDS):
+            self.last = time.monotonic()
+            print(f"{what}: {done}/{of}", file=sys.stderr, flush=True)

@@ -1,0 +1,158 @@
+"""Those that are compared: removers of this package, and folders of another tool's outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crrn.data.benchmarks import Case
+from crrn.data.photos import Photo, read_image
+from crrn.data.sources import photos_below
+from crrn.errors import ConfigError, DataError
+from crrn.image.picture import to_tensor
+from crrn.layers import Layers
+from crrn.removers import RemoverName, load_remover, remover_digest, remover_label
+
+FOLDER = "folder:"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row of a table.
+
+    Attributes:
+        label: what tables call it; also its files' name.
+        name: what `crrn.removers.load_remover` takes, or "folder:DIR".
+        digest: changes with the weights or the outputs.
+    """
+
+    label: str
+    name: RemoverName
+    digest: str
+
+    def open(self, device: str | torch.device) -> Remover:
+        """Loads it."""
+        if isinstance(self.name, str) and self.name.startswith(FOLDER):
+            return FolderOutputs(Path(self.name.removeprefix(FOLDER)))
+        return ModuleRemover(load_remover(self.name, device), device)
+
+
+class Remover:
+    """What the evaluation calls: the layers of one case."""
+
+    def layers(self, case: Case, mixture: Tensor, photo: Photo, fit: Callable[[Photo], Photo]) -> Layers:
+        """The layers of a case's mixture (1, 3, H, W), which ``fit`` made of the photo."""
+        raise NotImplementedError
+
+
+class ModuleRemover(Remover):
+    """A network or a solver."""
+
+    def __init__(self, module: nn.Module, device: str | torch.device) -> None:
+        self.module = module
+        self.device = torch.device(device)
+
+    def layers(self, case: Case, mixture: Tensor, photo: Photo, fit: Callable[[Photo], Photo]) -> Layers:
+        with torch.inference_mode():
+            layers: Layers = self.module(mixture.to(self.device))
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+        if layers.background is None:
+            raise ConfigError(
+                "This remover estimates no background (a GiN alone gives a gradient): evaluate the whole network."
+            )
+        return layers
+
+
+class FolderOutputs(Remover):
+    """Another tool's estimates of the background, found by the case's name: DIR/CASE.png, or DIR/NAME.png with its
+    last part.
+
+    An output of the original photo's size is resized as the protocol resizes the ground truth; any other size is an
+    error.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise DataError(
+                f"There is no folder of outputs at {folder.absolute()}; give folder:DIR with one image a case."
+            )
+        self.folder = folder
+        self.by_name: dict[str, list[Path]] = {}
+        for path in photos_below(folder):
+            relative = path.relative_to(folder.resolve()).with_suffix("")
+            for key in {relative.as_posix(), relative.name}:
+                self.by_name.setdefault(key, []).append(path)
+
+    def layers(self, case: Case, mixture: Tensor, photo: Photo, fit: Callable[[Photo], Photo]) -> Layers:
+        for key in (case.name, Path(case.name).name, case.mixture.stem):
+            found = self.by_name.get(key, [])
+            if len(found) == 1:
+                picture = read_image(found[0])
+                output = to_tensor(fit(picture) if picture.shape == photo.shape else picture)
+                if output.shape != mixture.shape:
+                    height, width = picture.shape[:2]
+                    raise DataError(
+                        f"{found[0]} is {height}x{width}, and the case is evaluated at "
+                        f"{mixture.shape[-2]}x{mixture.shape[-1]}: "
+                        "make the outputs at the photo's own size."
+                    )
+                return Layers(background=output)
+            if len(found) > 1:
+                raise DataError(
+                    f"{self.folder} holds {len(found)} outputs named {key!r}: name them by the case, {case.name}.png."
+                )
+        raise DataError(f"{self.folder} holds no output for the case {case.name}: put it there as {case.name}.png.")
+
+
+def contestants(removers: Sequence[RemoverName] | Mapping[str, RemoverName]) -> list[Contestant]:
+    """The rows in their order, the identity first, always.
+
+    Args:
+        removers: names, or names by label.
+
+    Raises:
+        ConfigError: two rows have one label, or a name is unknown.
+    """
+    if isinstance(removers, str):
+        raise ConfigError(f"removers={removers} is not a list: give removers=[{removers}].")
+    pairs = list(removers.items()) if isinstance(removers, Mapping) else [(_label(name), name) for name in removers]
+    if not any(name == "identity" for _, name in pairs):
+        pairs.insert(0, ("identity", "identity"))
+    labels = [label for label, _ in pairs]
+    doubled = sorted({label for label in labels if labels.count(label) > 1})
+    if doubled:
+        raise ConfigError(f"Two removers would be called {doubled[0]}: give labels, as in removers={{LABEL:PATH,...}}.")
+    return [
+        Contestant(label, name, _digest(name)) for label, name in sorted(pairs, key=lambda pair: pair[1] != "identity")
+    ]
+
+
+def file_name(label: str) -> str:
+    """A label as a file's name."""
+    safe = re.sub(r"[^A-Za-z0-9=.,_-]+", "_", label)
+    return safe if safe == label else f"{safe}-{hashlib.blake2b(label.encode(), digest_size=2).hexdigest()}"
+
+
+def _label(name: RemoverName) -> str:
+    if isinstance(name, str) and name.startswith(FOLDER):
+        return Path(name.removeprefix(FOLDER)).name
+    return remover_label(name)
+
+
+def _digest(name: Any) -> str:
+    if isinstance(name, str) and name.startswith(FOLDER):
+        digest = hashlib.blake2b(digest_size=8)
+        folder = Path(name.removeprefix(FOLDER))
+        for path in photos_below(folder) if folder.is_dir() else ():
+            status = path.stat()
+            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+    return remover_digest(name)

@@ -1,0 +1,332 @@
+"""Running removers over benchmarks under protocols: each output is computed once for all protocols of one size."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crrn.data.benchmarks import Benchmark, Case, inspect, refuse_problems
+from crrn.data.photos import Photo, read_image
+from crrn.errors import ConfigError, CrrnError, DataError, RunError
+from crrn.evaluation.contestants import Contestant, Remover, file_name
+from crrn.evaluation.store import WITHOUT_TRUTH, Cell, Row
+from crrn.files import write_atomically
+from crrn.image.picture import to_picture, to_tensor
+from crrn.metrics import Protocol, derive_mask
+from crrn.metrics.masks import DERIVED
+from crrn.metrics.protocols import PERCEPTUAL, Perceptual
+from crrn.provenance import provenance
+
+log = logging.getLogger(__name__)
+
+AHEAD = 4
+"""Cases that are decoded while one is evaluated; memory does not grow with the benchmark."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Layered:
+    """A case's decoded files, uint8 (H, W, 3) each; the mask bool (H, W)."""
+
+    mixture: Photo
+    background: Photo | None
+    reflection: Photo | None
+    mask: np.ndarray[Any, np.dtype[np.bool_]] | None
+
+
+class Evaluation:
+    """One evaluation and its folder.
+
+    Args:
+        folder: evaluations/NAME.
+        rows: who is compared.
+        benchmarks: on what; they are inspected here.
+        protocols: how; by name.
+        perceptual: "lpips" and "dists", where their weights were given.
+        device: where networks run and metrics are computed.
+        strict: any problem with the data is an error; else it is reported, and the image is in no mean.
+        save_outputs: keep every estimate as PNG.
+        settings: what goes into the record, plain values.
+
+    Raises:
+        DataError: a benchmark has problems, and strict is on.
+        RunError: the folder holds an evaluation of other data, recipes or removers under the same names.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        rows: Sequence[Contestant],
+        benchmarks: Sequence[Benchmark],
+        protocols: Sequence[Protocol],
+        perceptual: Perceptual | None = None,
+        device: str = "cpu",
+        strict: bool = True,
+        save_outputs: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.rows = list(rows)
+        self.perceptual = dict(perceptual or {})
+        self.device = torch.device(device)
+        self.strict = strict
+        self.save_outputs = save_outputs
+        self.protocols = list(protocols)
+        if not self.protocols:
+            raise ConfigError("No protocol is given: protocol=[crrn,errnet], for example.")
+        if not benchmarks:
+            raise ConfigError("No benchmark is given: benchmark=[sir2,real20], for example.")
+        self.benchmarks = [inspect(benchmark) for benchmark in benchmarks]
+        names = [benchmark.name for benchmark in self.benchmarks]
+        if len(set(names)) != len(names):
+            raise ConfigError(
+                f"Two benchmarks are called {max(names, key=names.count)}: give one another name, as in "
+                f"benchmark.folder.name=NAME."
+            )
+        for benchmark in self.benchmarks:
+            for problem in benchmark.problems:
+                log.warning("%s: %s", benchmark.name, problem)
+            for note in benchmark.notes:
+                log.info("%s: %s", benchmark.name, note)
+            if strict:
+                refuse_problems(benchmark)
+        self._opened: tuple[Contestant, Remover] | None = None
+        self.record = self._record(dict(settings or {}))
+
+    def _record(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Writes evaluation.json; a folder that holds other things under the same names is refused."""
+        path = self.folder / "evaluation.json"
+        identity: dict[str, Any] = {
+            "benchmarks": {benchmark.name: benchmark.summary() for benchmark in self.benchmarks},
+            "protocols": {
+                p.name: {"recipe": p.recipe(), "digest": p.digest(), "describe": p.describe()} for p in self.protocols
+            },
+            "removers": {row.label: {"name": row.name, "digest": row.digest} for row in self.rows},
+            "perceptual": sorted(self.perceptual),
+        }
+        known: dict[str, Any] = {}
+        if path.exists():
+            try:
+                known = json.loads(path.read_text())
+            except ValueError as error:
+                raise RunError(
+                    f"{path} is not readable JSON ({error}); move {self.folder} away to start anew."
+                ) from error
+            for group, digest in (("benchmarks", "fingerprint"), ("protocols", "digest"), ("removers", "digest")):
+                for name, facts in identity[group].items():
+                    before = known[group].get(name, facts)
+                    if before[digest] != facts[digest]:
+                        raise RunError(
+                            f"{self.folder} holds numbers of another {name} ({group}: {digest} {before[digest]}, "
+                            f"now {facts[digest]}); "
+                            "keep them and start another evaluation by name=NEW."
+                        )
+            for group in ("benchmarks", "protocols", "removers"):
+                identity[group] = {**known[group], **identity[group]}
+        record = {
+            **identity,
+            "settings": settings,
+            "device": _device_name(self.device),
+            "sessions": [*known.get("sessions", []), provenance()],
+        }
+        for session in record["sessions"]:
+            session["git"].pop("changes", None)
+        with write_atomically(path, "w") as file:
+            json.dump(record, file, indent=2, default=str)
+        return record
+
+    def cell(self, benchmark: Benchmark, protocol: Protocol, row: Contestant) -> Cell:
+        """The per-image table of a remover on a benchmark under a protocol."""
+        return open_cell(self.folder, benchmark.name, protocol, row.label, self.perceptual)
+
+    def cells(self) -> list[Cell]:
+        """All tables of this evaluation."""
+        return [self.cell(b, p, row) for b in self.benchmarks for p in self.protocols for row in self.rows]
+
+    def opened(self, row: Contestant) -> Remover:
+        """A row's remover; the last one that was asked for stays loaded."""
+        if self._opened is None or self._opened[0] != row:
+            self._opened = (row, row.open(self.device))
+        return self._opened[1]
+
+    def run(self, progress: Progress = lambda what, done, of: None) -> None:
+        """Evaluates all that is not done yet.
+
+        Raises:
+            DataError: an image cannot be evaluated, and strict is on; all rows so far are kept.
+        """
+        sizes: dict[str, list[Protocol]] = {}
+        for protocol in self.protocols:
+            sizes.setdefault(protocol.resize, []).append(protocol)
+        for row in self.rows:
+            for benchmark in self.benchmarks:
+                for protocols in sizes.values():
+                    cells = {protocol: self.cell(benchmark, protocol, row) for protocol in protocols}
+                    wanted = [
+                        case for case in benchmark.cases if any(case.name not in cell.done for cell in cells.values())
+                    ]
+                    what = f"{benchmark.name} | {row.label} | {', '.join(p.name for p in protocols)}"
+                    done = len(benchmark.cases) - len(wanted)
+                    progress(what, done, len(benchmark.cases))
+                    for case, layered in decoded(wanted):
+                        self._case(benchmark, case, layered, row, cells)
+                        done += 1
+                        progress(what, done, len(benchmark.cases))
+
+    def _case(
+        self,
+        benchmark: Benchmark,
+        case: Case,
+        layered: Layered | CrrnError,
+        row: Contestant,
+        cells: dict[Protocol, Cell],
+    ) -> None:
+        try:
+            if isinstance(layered, CrrnError):
+                raise layered
+            if layered.mask is not None and not layered.mask.any():
+                empty = f"{case.mask} is an empty mask (case {case.name})"
+                if self.strict:
+                    raise DataError(f"{empty}: draw one, or set strict=false to leave the case out of SSIMr and SIr.")
+                log.warning("%s: %s", benchmark.name, empty)
+            first = next(iter(cells))
+            mixture = to_tensor(first.fit(layered.mixture)).to(self.device)
+            remover = self.opened(row)
+            start = time.perf_counter()
+            layers = remover.layers(case, mixture, layered.mixture, first.fit)
+            seconds = time.perf_counter() - start
+            assert layers.background is not None
+            estimate = layers.background.to(self.device).float()
+            if not estimate.isfinite().all():
+                raise DataError(
+                    f"{row.label} gave values that are not finite for the case {case.name} of {benchmark.name}."
+                )
+            if self.save_outputs:
+                self._save(benchmark, first, row, case, estimate)
+            for protocol, cell in cells.items():
+                if case.name not in cell.done:
+                    values = self._measure(protocol, layered, mixture, estimate, layers.reflection)
+                    height, width = mixture.shape[-2:]
+                    cell.add(Row(case.name, case.subset, dict(case.categories), height, width, seconds, values))
+        except (DataError, ValueError) as error:
+            if self.strict:
+                raise (
+                    error
+                    if isinstance(error, CrrnError)
+                    else DataError(
+                        f"The case {case.name} of {benchmark.name} cannot be evaluated: {error}; set strict=false "
+                        f"to report it and go on."
+                    )
+                ) from error
+            log.warning("%s: %s: %s", benchmark.name, case.name, error)
+            for cell in cells.values():
+                if case.name not in cell.done:
+                    cell.add(Row(case.name, case.subset, dict(case.categories), problem=str(error)))
+
+    def _measure(
+        self, protocol: Protocol, layered: Layered, mixture: Tensor, estimate: Tensor, reflection: Tensor | None
+    ) -> dict[str, float]:
+        if layered.background is None:
+            clipped = estimate.clamp(0, 1)
+            values = {"change": (clipped - mixture).abs().mean()}
+            if reflection is not None:
+                values["residual"] = (mixture - clipped - reflection.to(self.device).float().clamp(0, 1)).abs().mean()
+        else:
+            target = to_tensor(protocol.fit(layered.background)).to(self.device)
+            mask = None
+            if layered.mask is not None:
+                mask = torch.tensor(protocol.fit_mask(layered.mask), device=self.device)[None, None]
+            elif layered.reflection is not None:
+                mask = derive_mask(to_tensor(protocol.fit(layered.reflection)).to(self.device))
+            perceptual = self.perceptual if min(target.shape[-2:]) - 2 * protocol.crop >= 64 else {}
+            values = {name: value[0] for name, value in protocol.measure(estimate, target, mask, perceptual).items()}
+        return {name: float(value) for name, value in values.items()}
+
+    def _save(self, benchmark: Benchmark, protocol: Protocol, row: Contestant, case: Case, estimate: Tensor) -> None:
+        size = protocol.resize.replace(":", "")
+        path = self.folder / "outputs" / benchmark.name / size / file_name(row.label) / f"{case.name}.png"
+        with write_atomically(path) as file:
+            to_picture(estimate[0]).save(file, "PNG")
+
+
+def open_cell(
+    folder: Path, benchmark: str, protocol: Protocol, label: str, perceptual: Mapping[str, Any] | Sequence[str]
+) -> Cell:
+    """The per-image table of one remover; metrics whose weights were not given have no column."""
+    metrics = [metric for metric in protocol.metrics if metric not in PERCEPTUAL or metric in perceptual]
+    path = folder / "images" / benchmark / protocol.name / f"{file_name(label)}.csv"
+    return Cell(path, [*metrics, *WITHOUT_TRUTH])
+
+
+def mask_origin(benchmark: Mapping[str, Any]) -> str:
+    """Where a benchmark's masks came from, for a reader of SSIMr and SIr; from its summary."""
+    layers = benchmark["layers"]
+    if layers["mask"]:
+        return "from a folder"
+    return DERIVED if layers["reflection"] else "none"
+
+
+def decoded(cases: Sequence[Case]) -> Iterator[tuple[Case, Layered | CrrnError]]:
+    """The cases with their pictures, a few ahead of the caller; an unreadable one comes as its error."""
+    with ThreadPoolExecutor(2) as pool:
+        waiting = iter(cases)
+        queue: list[tuple[Case, Future[Layered | CrrnError]]] = [
+            (case, pool.submit(read_case, case)) for case in islice(waiting, AHEAD)
+        ]
+        while queue:
+            case, future = queue.pop(0)
+            queue += [(following, pool.submit(read_case, following)) for following in islice(waiting, 1)]
+            yield case, future.result()
+
+
+def read_case(case: Case) -> Layered | CrrnError:
+    """A case's pictures, or the error that one of them is."""
+    try:
+        mask = None if case.mask is None else read_image(case.mask).max(axis=2) > 127
+        background = None if case.background is None else read_image(case.background)
+        reflection = None if case.reflection is None else read_image(case.reflection)
+        return Layered(read_image(case.mixture), background, reflection, mask)
+    except CrrnError as error:
+        return error
+
+
+def choose_device(name: str) -> str:
+    """ "auto" is the GPU where there is one.
+
+    Raises:
+        ConfigError: a device that torch does not know or does not have.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device={name} cannot be used ({str(error).splitlines()[0]}): give auto, cpu or cuda."
+        ) from error
+    return name
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of the values that there are; NaN of none."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"

@@ -1,0 +1,47 @@
+"""The results of an evaluation on screen and as summary.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from crrn.evaluation.tables import Grid, markdown, pair_grid, part_grid, result_grid
+from crrn.files import write_atomically
+
+
+def grids(summary: Mapping[str, Any]) -> list[Grid]:
+    """All tables of an evaluation: results, subsets, categories, paired differences."""
+    found: list[Grid | None] = []
+    for result in summary["results"]:
+        found += [
+            result_grid(result, summary["evaluation"]),
+            part_grid(result, "subsets"),
+            part_grid(result, "categories"),
+            pair_grid(result),
+        ]
+    return [grid for grid in found if grid is not None]
+
+
+def show(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Prints the main tables and writes summary.md with all of them."""
+    with write_atomically(folder / "summary.md", "w") as file:
+        file.write(f"# {folder.name}\n\n{markdown(grids(summary))}")
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 160
+    for result in summary["results"]:
+        grid = result_grid(result, summary["evaluation"])
+        table = Table(title=grid.title, caption=" ".join(grid.notes), caption_justify="left", title_justify="left")
+        for number, label in enumerate(grid.head):
+            table.add_column(label, justify="right" if number else "left")
+        for y, row in enumerate(grid.rows):
+            table.add_row(*(f"[bold]{cell}[/bold]" if (y, x) in grid.best else cell for x, cell in enumerate(row)))
+        console.print(table)
+    console.print(
+        f"Per image: {folder / 'images'}   All tables: {folder / 'summary.md'}",
+        markup=False,
+    )

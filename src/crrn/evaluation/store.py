@@ -1,0 +1,164 @@
+"""The numbers of an evaluation on disk: one CSV a benchmark, protocol and remover, one row an image, written as it is
+done.
+
+evaluations/NAME/
+  evaluation.json                               what was compared, on what, with what; and the state of each cell
+  images/BENCHMARK/PROTOCOL/REMOVER.csv         per-image values (.parquet beside it where asked for)
+  summary.json  summary.md                      means, intervals, tests
+  cases/BENCHMARK/CASE/{mixture,background,reflection,REMOVER}.png      the worst, median and best cases
+  outputs/BENCHMARK/SIZE/REMOVER/CASE.png       all estimates, where asked for
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crrn.errors import RunError
+from crrn.files import write_atomically
+
+FACTS = ("image", "subset", "categories", "height", "width", "seconds")
+WITHOUT_TRUTH = ("change", "residual")
+"""What is measured where there is no ground truth: mean |B - I|, and mean |I - B - R| of removers that estimate R."""
+
+
+@dataclass
+class Row:
+    """An image's numbers."""
+
+    image: str
+    subset: str
+    categories: dict[str, str] = field(default_factory=dict)
+    height: int = 0
+    width: int = 0
+    seconds: float = math.nan
+    values: dict[str, float] = field(default_factory=dict)
+    """By metric; NaN where the image has no value, such as under an empty mask."""
+    problem: str = ""
+    """Why the image could not be evaluated; it is then in no mean."""
+
+
+class Cell:
+    """The per-image table of one remover on one benchmark under one protocol.
+
+    Rows are appended and flushed one by one, so a killed evaluation loses at most the image it was at, and goes on
+    there.
+
+    Args:
+        path: the CSV file.
+        metrics: its columns.
+    """
+
+    def __init__(self, path: Path, metrics: Sequence[str]) -> None:
+        self.path = path
+        self.metrics = tuple(metrics)
+        self.header = [*FACTS, *self.metrics, "problem"]
+        self.done = self._resume()
+
+    def _resume(self) -> set[str]:
+        """The images that have a sound row. A torn last line is cut off; rows with a problem are tried again."""
+        if not self.path.exists():
+            return set()
+        text = self.path.read_bytes().decode("utf-8", errors="surrogateescape")
+        whole = text[: text.rfind("\n") + 1]
+        rows = list(csv.DictReader(io.StringIO(whole, newline="")))
+        kept = [row for row in rows if not row.get("problem")]
+        if whole and next(csv.reader(io.StringIO(whole, newline=""))) != self.header:
+            raise RunError(f"{self.path} holds other columns than this evaluation writes; start another by name=NEW.")
+        if whole != text or len(kept) != len(rows):
+            with write_atomically(self.path, "w") as file:
+                writer = csv.DictWriter(file, self.header)
+                writer.writeheader()
+                writer.writerows(kept)
+        return {row["image"] for row in kept}
+
+    def add(self, row: Row) -> None:
+        """Appends a row; it is in the operating system's hands when this returns.
+
+        Raises:
+            RunError: the disk is full or the folder cannot be written to.
+        """
+        facts = {
+            "image": row.image,
+            "subset": row.subset,
+            "categories": ";".join(f"{key}={value}" for key, value in row.categories.items()),
+            "height": row.height,
+            "width": row.width,
+            "seconds": _number(row.seconds),
+            "problem": row.problem,
+        }
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.header)
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerow(facts | {metric: _number(row.values.get(metric, math.nan)) for metric in self.metrics})
+                file.flush()
+                if row.problem:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"Cannot write {self.path}: {error.strerror or error}; the rows so far are kept.") from error
+        if not row.problem:
+            self.done.add(row.image)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, as they are on disk."""
+        if not self.path.exists():
+            return
+        with self.path.open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                pairs = (pair.partition("=")[::2] for pair in line["categories"].split(";") if pair)
+                yield Row(
+                    line["image"],
+                    line["subset"],
+                    dict(pairs),
+                    int(line["height"]),
+                    int(line["width"]),
+                    _value(line["seconds"]),
+                    {metric: _value(line[metric]) for metric in self.metrics},
+                    line["problem"],
+                )
+
+
+def write_parquet(cell: Cell) -> None:
+    """The table as Parquet beside the CSV, with numbers as numbers.
+
+    Raises:
+        RunError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise RunError(
+            "Parquet needs pyarrow: pip install 'crrn[parquet]', or set parquet=false; the CSV files are complete."
+        ) from error
+    rows = list(cell.rows())
+    columns: dict[str, Any] = {
+        "image": [row.image for row in rows],
+        "subset": [row.subset for row in rows],
+        "categories": [json.dumps(row.categories) for row in rows],
+        "height": [row.height for row in rows],
+        "width": [row.width for row in rows],
+        "seconds": pa.array([row.seconds for row in rows], pa.float64(), from_pandas=True),
+        **{name: pa.array([row.values[name] for row in rows], pa.float64(), from_pandas=True) for name in cell.metrics},
+        "problem": [row.problem for row in rows],
+    }
+    with write_atomically(cell.path.with_suffix(".parquet")) as file:
+        pq.write_table(pa.table(columns), file)
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _value(text: str) -> float:
+    return float(text) if text else math.nan

@@ -1,0 +1,183 @@
+"""From the per-image tables of an evaluation to its results: means, intervals, tests, worst and best cases."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from crrn.errors import RunError
+from crrn.evaluation.runner import mask_origin, mean, open_cell
+from crrn.evaluation.statistics import bootstrap, compare, holm, pooled
+from crrn.evaluation.store import WITHOUT_TRUTH, Row
+from crrn.files import write_atomically
+from crrn.metrics import Protocol
+from crrn.metrics.protocols import LOWER_IS_BETTER
+
+CASES = 3
+"""How many worst and best cases a result names."""
+
+
+@dataclass
+class Table:
+    """All rows of one remover on one benchmark under one protocol."""
+
+    label: str
+    rows: dict[str, Row]
+    """By image, those without a problem."""
+    problems: dict[str, str]
+    """Why an image has no numbers, by image."""
+
+    def values(self, metric: str) -> dict[str, float]:
+        """A metric by image."""
+        return {image: row.values[metric] for image, row in self.rows.items()}
+
+
+def read_record(folder: Path | str) -> dict[str, Any]:
+    """evaluation.json of a folder.
+
+    Raises:
+        RunError: there is none, or it is torn.
+    """
+    path = Path(folder) / "evaluation.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{folder} holds no evaluation ({path} is missing): make one with `python -m src.eval name=NAME`."
+        ) from error
+    except ValueError as error:
+        raise RunError(f"{path} is not readable JSON ({error}).") from error
+    return record
+
+
+def protocols_of(record: Mapping[str, Any]) -> list[Protocol]:
+    """The recipes as they were when the numbers were made."""
+    return [Protocol(name=name, **entry["recipe"]) for name, entry in record["protocols"].items()]
+
+
+def read_tables(folder: Path, record: Mapping[str, Any], benchmark: str, protocol: Protocol) -> list[Table]:
+    """The tables of all removers; those that have not been evaluated are left out."""
+    tables = []
+    for label in record["removers"]:
+        rows = list(open_cell(folder, benchmark, protocol, label, record["perceptual"]).rows())
+        if rows:
+            sound = {row.image: row for row in rows if not row.problem}
+            problems = {row.image: row.problem for row in rows if row.problem and row.image not in sound}
+            tables.append(Table(label, sound, problems))
+    return tables
+
+
+def summarise(folder: Path | str) -> dict[str, Any]:
+    """Everything that tables and reports need; also written as summary.json.
+
+    A result is {"benchmark", "protocol", "recipe" (digest), "fingerprint", "masks", "removers": {label: {"images",
+    "problems", "seconds", "metrics": {metric: {"mean", "low", "high", "images", "skipped"}}, "subsets", "categories",
+    "worst", "best"}}, "tests": [{"first", "second", "metric", "difference", "low", "high", "p", "p_holm"}]}. Metrics
+    that no image has a value for are absent. Means follow the protocol's pooling; "subsets" and "categories" hold
+    plain means.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    results = []
+    for benchmark, facts in record["benchmarks"].items():
+        for protocol in protocols_of(record):
+            tables = read_tables(folder, record, benchmark, protocol)
+            if tables:
+                results.append(
+                    {
+                        "benchmark": benchmark,
+                        "protocol": protocol.name,
+                        "recipe": protocol.digest(),
+                        "fingerprint": facts["fingerprint"],
+                        "masks": mask_origin(facts),
+                        "removers": {table.label: _remover(table, protocol) for table in tables},
+                        "tests": _tests(tables, protocol),
+                    }
+                )
+    summary = {"evaluation": record, "results": results}
+    with write_atomically(folder / "summary.json", "w") as file:
+        json.dump(_plain(summary), file, indent=1)
+    return summary
+
+
+def _remover(table: Table, protocol: Protocol) -> dict[str, Any]:
+    rows = list(table.rows.values())
+    subsets = {row.image: row.subset for row in rows}
+    metrics = {}
+    for metric in rows[0].values if rows else ():
+        values = table.values(metric)
+        known = {image: value for image, value in values.items() if not math.isnan(value)}
+        if known:
+            interval = bootstrap(pooled(known, subsets, protocol.pooling))
+            metrics[metric] = {**interval._asdict(), "skipped": len(values) - len(known)}
+    groups = {"subsets": {row.subset: "" for row in rows}, "categories": {}}
+    for row in rows:
+        groups["categories"].update({f"{key}={value}": "" for key, value in row.categories.items()})
+    parts: dict[str, dict[str, Any]] = {}
+    for kind, names in groups.items():
+        parts[kind] = {}
+        for name in sorted(names):
+            inside = [
+                row for row in rows if row.subset == name or name in (f"{k}={v}" for k, v in row.categories.items())
+            ]
+            parts[kind][name] = {
+                "images": len(inside),
+                **{metric: mean([row.values[metric] for row in inside]) for metric in metrics},
+            }
+    ranked = ranking(table, protocol)
+    return {
+        "images": len(rows),
+        "problems": table.problems,
+        "seconds": mean([row.seconds for row in rows]),
+        "metrics": metrics,
+        **parts,
+        "worst": ranked[:CASES],
+        "best": ranked[::-1][:CASES],
+    }
+
+
+def ranking(table: Table, protocol: Protocol) -> list[str]:
+    """Images from worst to best by the protocol's first metric; without ground truth, from the least changed."""
+    for metric in (*protocol.metrics, *WITHOUT_TRUTH):
+        values = {image: row.values.get(metric, math.nan) for image, row in table.rows.items()}
+        known = {image: value for image, value in values.items() if not math.isnan(value)}
+        if known:
+            return sorted(known, key=lambda image: known[image], reverse=metric in LOWER_IS_BETTER)
+    return []
+
+
+def _tests(tables: list[Table], protocol: Protocol) -> list[dict[str, Any]]:
+    tests = []
+    metrics = list(next(iter(tables[0].rows.values())).values) if tables[0].rows else []
+    for metric in metrics:
+        if metric in WITHOUT_TRUTH:
+            continue
+        pairs = []
+        for first, second in combinations(tables, 2):
+            subsets = {image: row.subset for image, row in first.rows.items()}
+            # The later row is compared with the earlier: the identity is the first of all.
+            found = compare(
+                second.values(metric),
+                first.values(metric),
+                {**subsets, **{i: r.subset for i, r in second.rows.items()}},
+                protocol.pooling,
+            )
+            if found["count"]:
+                pairs.append({"first": second.label, "second": first.label, "metric": metric, **found})
+        for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
+            tests.append({**pair, "p_holm": adjusted})
+    return tests
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: it becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

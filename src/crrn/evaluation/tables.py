@@ -1,0 +1,209 @@
+"""The tables of an evaluation, as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from crrn.evaluation.store import WITHOUT_TRUTH
+from crrn.metrics.protocols import LOWER_IS_BETTER
+
+LABELS = {
+    "ssim": "SSIM",
+    "si": "SI",
+    "ssim_r": "SSIMr",
+    "si_r": "SIr",
+    "psnr": "PSNR (dB)",
+    "ncc": "NCC",
+    "lmse": "LMSE",
+    "slmse": "sLMSE",
+    "ms_ssim": "MS-SSIM",
+    "lpips": "LPIPS",
+    "dists": "DISTS",
+    "change": "Change",
+    "residual": "Residual",
+}
+DIGITS = {"psnr": 2}
+
+
+@dataclass
+class Grid:
+    """A table of text.
+
+    Attributes:
+        title: what it shows.
+        head: the columns; the first one's cells are the rows' names.
+        rows: the cells.
+        best: (row, column) of the cells that are best in their column.
+        notes: what a reader must know to cite it.
+    """
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    best: set[tuple[int, int]] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """GitHub's Markdown."""
+        lines = [f"**{self.title}**", "", "| " + " | ".join(self.head) + " |", "|---|" + "---:|" * (len(self.head) - 1)]
+        for y, row in enumerate(self.rows):
+            cells = (f"**{cell}**" if (y, x) in self.best else cell for x, cell in enumerate(row))
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        return "\n".join([*lines, "", *(f"{note}  " for note in self.notes)]).rstrip() + "\n"
+
+
+def result_grid(result: Mapping[str, Any], record: Mapping[str, Any]) -> Grid:
+    """The main table of one benchmark under one protocol: all removers, means with half-widths of their 95 %
+    intervals."""
+    removers = result["removers"]
+    metrics = columns(result)
+    head = ["", *(f"{LABELS[metric]} {arrow(metric)}".strip() for metric in metrics), "s / image", "images"]
+    rows, best = [], set()
+    for label, entry in removers.items():
+        cells = [label]
+        for metric in metrics:
+            value = entry["metrics"].get(metric)
+            cells.append("–" if value is None else with_interval(metric, value))
+        rows.append([*cells, _number(entry["seconds"], 3), str(entry["images"])])
+    for x, metric in enumerate(metrics, start=1):
+        if metric not in WITHOUT_TRUTH and len(removers) > 1:
+            means = [entry["metrics"].get(metric, {}).get("mean", math.nan) for entry in removers.values()]
+            known = [value for value in means if not math.isnan(value)]
+            if known:
+                top = min(known) if metric in LOWER_IS_BETTER else max(known)
+                best |= {(y, x) for y, value in enumerate(means) if value == top}
+    return Grid(f"{result['benchmark']}, protocol {result['protocol']}", head, rows, best, notes(result, record))
+
+
+def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    """What has to be said with the numbers: counts, fingerprint, recipe, masks, what was left out."""
+    facts = record["benchmarks"][result["benchmark"]]
+    subsets = ", ".join(f"{name} {count}" for name, count in facts["subsets"].items())
+    lines = [
+        f"{facts['images']} images ({subsets}), fingerprint {result['fingerprint']}.",
+        f"Protocol {result['protocol']} ({result['recipe']}): {record['protocols'][result['protocol']]['describe']}.",
+    ]
+    metrics = {metric for entry in result["removers"].values() for metric in entry["metrics"]}
+    if metrics & {"ssim_r", "si_r"}:
+        lines.append(f"Masks of SSIMr and SIr: {result['masks']}.")
+    if metrics <= set(WITHOUT_TRUTH):
+        lines.append(
+            "No ground truth: Change is the mean |B − I|, Residual the mean |I − B − R|; neither is a quality."
+        )
+    skipped = {
+        entry["metrics"][metric]["skipped"]
+        for entry in result["removers"].values()
+        for metric in entry["metrics"]
+        if metric.endswith("_r")
+    }
+    if skipped - {0}:
+        lines.append(f"Images without a reflection-dominant region, left out of SSIMr and SIr: {max(skipped)}.")
+    missing = [
+        LABELS[m]
+        for m in record["protocols"][result["protocol"]]["recipe"]["metrics"]
+        if m in ("lpips", "dists") and m not in metrics
+    ]
+    if missing and not metrics <= set(WITHOUT_TRUTH):
+        lines.append(f"{' and '.join(missing)} left out: no backbone weights were given.")
+    if facts["problems"]:
+        lines.append(
+            f"{len(facts['problems'])} problems with the data; the first: {facts['problems'][0]['where']}: "
+            f"{facts['problems'][0]['what']}."
+        )
+    failed = {label: len(entry["problems"]) for label, entry in result["removers"].items() if entry["problems"]}
+    lines += [f"{label}: {count} images could not be evaluated and are in no mean." for label, count in failed.items()]
+    return lines
+
+
+def part_grid(result: Mapping[str, Any], kind: str) -> Grid | None:
+    """Means of each subset or category, a row for each with each remover; None where there is but one."""
+    metrics = [metric for metric in columns(result) if metric not in WITHOUT_TRUTH]
+    names = sorted({name for entry in result["removers"].values() for name in entry[kind]})
+    if len(names) < 2 or not metrics:
+        return None
+    rows = [
+        [
+            name,
+            label,
+            str(entry[kind][name]["images"]),
+            *(_number(entry[kind][name].get(metric), DIGITS.get(metric, 4)) for metric in metrics),
+        ]
+        for name in names
+        for label, entry in result["removers"].items()
+        if name in entry[kind]
+    ]
+    if kind == "subsets":
+        for label, entry in result["removers"].items():
+            means = [[part.get(metric) for part in entry[kind].values()] for metric in metrics]
+            cells = [
+                _number(sum(m) / len(m) if None not in m else None, DIGITS.get(metric, 4))
+                for metric, m in zip(metrics, means, strict=True)
+            ]
+            rows.append(["mean of subsets", label, str(entry["images"]), *cells])
+    title = f"{result['benchmark']}, protocol {result['protocol']}: {'subsets' if kind == 'subsets' else 'categories'}"
+    return Grid(title, ["", "remover", "images", *(LABELS[metric] for metric in metrics)], rows)
+
+
+def pair_grid(result: Mapping[str, Any]) -> Grid | None:
+    """Paired differences between removers; None where there is no pair."""
+    if not result["tests"]:
+        return None
+    rows = [
+        [
+            f"{test['first']} − {test['second']}",
+            LABELS[test["metric"]],
+            _signed(test["difference"], test["metric"]),
+            f"[{_signed(test['low'], test['metric'])}, {_signed(test['high'], test['metric'])}]",
+            p_value(test["p_holm"]),
+            str(test["count"]),
+        ]
+        for test in result["tests"]
+    ]
+    note = (
+        "Mean paired difference with its 95 % bootstrap interval; p of the two-sided Wilcoxon signed-rank test, "
+        "Holm-adjusted over the pairs."
+    )
+    return Grid(
+        f"{result['benchmark']}, protocol {result['protocol']}: paired differences",
+        ["", "metric", "difference", "95 % interval", "p", "images"],
+        rows,
+        notes=[note],
+    )
+
+
+def columns(result: Mapping[str, Any]) -> list[str]:
+    """The metrics that any remover has a value for, in the protocol's order."""
+    return list(dict.fromkeys(metric for entry in result["removers"].values() for metric in entry["metrics"]))
+
+
+def with_interval(metric: str, value: Mapping[str, float]) -> str:
+    """``0.8123 ± 0.0120``; the half-width of the interval."""
+    digits = DIGITS.get(metric, 4)
+    half = (value["high"] - value["low"]) / 2
+    return _number(value["mean"], digits) if math.isnan(half) else f"{value['mean']:.{digits}f} ± {half:.{digits}f}"
+
+
+def arrow(metric: str) -> str:
+    """Which way is better."""
+    return "" if metric in WITHOUT_TRUTH else "↓" if metric in LOWER_IS_BETTER else "↑"
+
+
+def p_value(p: float | None) -> str:
+    """``0.012``, ``< 0.001``."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _signed(value: float, metric: str) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:+.{DIGITS.get(metric, 4)}f}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def markdown(grids: Sequence[Grid | None]) -> str:
+    """Several tables, one below the other."""
+    return "\n".join(grid.markdown() for grid in grids if grid is not None)

@@ -1,0 +1,222 @@
+"""Named protocols: one name, one recipe from an image pair to its numbers.
+
+The same outputs get different numbers from every evaluation in the field, as each resizes, crops, rounds and windows in
+its own way. Each way that is known has a name here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from crrn.errors import ConfigError
+from crrn.image.similarity import moments, si_map, ssim_map
+from crrn.metrics.correlation import ncc
+from crrn.metrics.lmse import lmse
+from crrn.metrics.psnr import psnr
+from crrn.metrics.structure import mean_over, ms_ssim, ssim_uniform
+
+METRICS = ("ssim", "si", "ssim_r", "si_r", "psnr", "ncc", "lmse", "slmse", "ms_ssim", "lpips", "dists")
+LOWER_IS_BETTER = ("lmse", "lpips", "dists")
+PERCEPTUAL = ("lpips", "dists")
+RESIZES = ("none", "224x288", "floor:32", "nearest:4")
+
+Perceptual = Mapping[str, Callable[[Tensor, Tensor], Tensor]]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A recipe.
+
+    Attributes:
+        name: what results call it.
+        metrics: of `METRICS`.
+        resize: of the mixture and the ground truth, before the remover sees them: "none"; "224x288" (portrait images
+            become 288x224); "floor:N" (each side down to a multiple of N) or "nearest:N". Bicubic with antialiasing
+            on 8-bit images (Pillow), which is DSRNet's for floor:32 and our choice for the others.
+        crop: pixels taken off each side before measuring.
+        quantise: round the estimate to 8 bits first.
+        colour: PSNR of all channels jointly, or the mean of the channels' PSNRs.
+        window: SSIM with the 11x11 Gaussian of sigma 1.5, or scikit-image's default, 7x7 uniform with sample
+            covariance.
+        pooling: the mean that stands for a benchmark: of all its images, or of its subsets' means.
+    """
+
+    name: str
+    metrics: tuple[str, ...]
+    resize: str = "none"
+    crop: int = 0
+    quantise: bool = False
+    colour: Literal["joint", "channels"] = "joint"
+    window: Literal["gaussian", "uniform"] = "gaussian"
+    pooling: Literal["images", "subsets"] = "images"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", tuple(self.metrics))  # a config gives a list
+        unknown = [metric for metric in self.metrics if metric not in METRICS]
+        if unknown or not self.metrics:
+            raise ConfigError(
+                f"protocol.{self.name}.metrics: {unknown or 'none'} given; choose from {', '.join(METRICS)}."
+            )
+        for field, choices in (
+            ("colour", ("joint", "channels")),
+            ("window", ("gaussian", "uniform")),
+            ("pooling", ("images", "subsets")),
+        ):
+            if getattr(self, field) not in choices:
+                raise ConfigError(
+                    f"protocol.{self.name}.{field}={getattr(self, field)!r}: choose {' or '.join(choices)}."
+                )
+        if self.crop < 0:
+            raise ConfigError(f"protocol.{self.name}.crop={self.crop}: give 0 or more pixels.")
+        self.size(224, 288)
+
+    def recipe(self) -> dict[str, Any]:
+        """All of it but the name, as plain values."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key != "name"
+        }
+
+    def digest(self) -> str:
+        """8 hex digits of the recipe: equal exactly where two protocols measure the same."""
+        return hashlib.blake2b(json.dumps(self.recipe(), sort_keys=True).encode(), digest_size=4).hexdigest()
+
+    def describe(self) -> str:
+        """The recipe in one line for a person."""
+        parts = [
+            "no resize" if self.resize == "none" else f"resized to {self.resize}",
+            f"{self.crop} px cropped" if self.crop else "",
+            "rounded to 8 bits" if self.quantise else "unrounded",
+            "PSNR over RGB jointly" if self.colour == "joint" else "mean of the channels' PSNRs",
+            "SSIM with an 11x11 Gaussian" if self.window == "gaussian" else "SSIM with a 7x7 uniform window",
+            "mean over images" if self.pooling == "images" else "mean of the subsets' means",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """The size (height, width) at which an image is evaluated."""
+        kind, _, value = self.resize.partition(":")
+        if self.resize == "none":
+            return height, width
+        if self.resize == "224x288":
+            return (288, 224) if height > width else (224, 288)
+        if kind in ("floor", "nearest") and value.isdigit() and int(value) > 0:
+            step = int(value)
+            fit = (lambda side: side // step) if kind == "floor" else (lambda side: round(side / step))
+            return max(1, fit(height)) * step, max(1, fit(width)) * step
+        raise ConfigError(f"protocol.{self.name}.resize={self.resize!r}: choose from {', '.join(RESIZES)}.")
+
+    def fit(self, photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A photo or layer, uint8 (H, W, 3), at the size at which it is evaluated."""
+        height, width = self.size(*photo.shape[:2])
+        if (height, width) == photo.shape[:2]:
+            return photo
+        return np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BICUBIC))
+
+    def fit_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A mask (H, W) at that size: nearest neighbour."""
+        height, width = self.size(*mask.shape)
+        if (height, width) == mask.shape:
+            return mask
+        resized = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.NEAREST)
+        return np.asarray(resized) > 127
+
+    def measure(
+        self, estimate: Tensor, target: Tensor, mask: Tensor | None = None, perceptual: Perceptual | None = None
+    ) -> dict[str, Tensor]:
+        """The protocol's numbers for images that `fit` gave the size.
+
+        Args:
+            estimate: (N, 3, H, W), nominally in [0, 1]; clipped here.
+            target: the true background, the same shape, in [0, 1].
+            mask: (N, 1, H, W) bool, where the reflection dominates; None leaves SSIMr and SIr out.
+            perceptual: "lpips" and "dists" as functions of two images; what is absent is left out.
+
+        Returns:
+            {metric: (N,)}, in the order of `metrics`; NaN where an image has no value, such as under an empty mask.
+
+        Raises:
+            ValueError: the images differ in shape or are too small for a metric's window.
+        """
+        if estimate.shape != target.shape:
+            raise ValueError(f"the estimate is {tuple(estimate.shape)}, the ground truth {tuple(target.shape)}")
+        inside = slice(self.crop, -self.crop or None)
+        x, y = (image[..., inside, inside].clamp(0, 1) for image in (estimate, target))
+        if self.quantise:
+            x = (x * 255).round() / 255
+        if any(metric in self.metrics for metric in ("si", "ssim_r", "si_r")) or self.window == "gaussian":
+            statistics = moments(x.double(), y.double())
+        region = None if mask is None else mask[..., inside, inside]
+        forms: dict[str, Callable[[], Tensor]] = {
+            "ssim": lambda: (
+                ssim_map(statistics).flatten(1).mean(1) if self.window == "gaussian" else ssim_uniform(x, y)
+            ),
+            "si": lambda: si_map(statistics).flatten(1).mean(1),
+            "ssim_r": lambda: mean_over(ssim_map(statistics), region),  # type: ignore[arg-type]
+            "si_r": lambda: mean_over(si_map(statistics), region),  # type: ignore[arg-type]
+            "psnr": lambda: psnr(x.double(), y.double(), self.colour),
+            "ncc": lambda: ncc(x, y),
+            "lmse": lambda: lmse(x, y),
+            "slmse": lambda: 1 - lmse(x, y),
+            "ms_ssim": lambda: ms_ssim(x, y),
+            **{name: lambda form=form: form(x, y) for name, form in (perceptual or {}).items()},  # type: ignore[misc]
+        }
+        left_out = {"ssim_r", "si_r"} if region is None else set()
+        return {metric: forms[metric]() for metric in self.metrics if metric in forms and metric not in left_out}
+
+
+NAMED = {
+    protocol.name: protocol
+    for protocol in (
+        # The paper's training size; its section 5 does not say at which size its tables were made.
+        Protocol("crrn", ("ssim", "si", "ssim_r", "si_r", "psnr"), resize="224x288"),
+        Protocol("native", ("ssim", "si", "ssim_r", "si_r", "psnr")),
+        Protocol("errnet", ("psnr", "ssim", "ncc", "lmse"), colour="channels", window="uniform"),
+        Protocol("floor32", ("psnr", "ssim"), resize="floor:32", colour="channels", window="uniform"),
+        # What follows the resize is not published: 8-bit images in scikit-image are our choice.
+        Protocol("ibcln", ("psnr", "ssim"), resize="nearest:4", quantise=True, window="uniform"),
+        # SSIM's window is our choice: the one that the challenge's restoration toolboxes use.
+        Protocol("openrr", ("psnr", "ssim", "lpips", "dists"), crop=4, quantise=True),
+        Protocol("windowseat", ("psnr", "ssim", "lpips"), quantise=True, window="uniform"),
+    )
+}
+
+
+def named_protocol(name: str) -> Protocol:
+    """One of `NAMED`.
+
+    Raises:
+        ConfigError: no protocol has this name.
+    """
+    if name not in NAMED:
+        raise ConfigError(
+            f"There is no protocol {name!r}; choose from {', '.join(NAMED)}, or write your own: protocol=custom."
+        )
+    return NAMED[name]
+
+
+def custom_protocol(**recipe: Any) -> Protocol:
+    """A protocol of one's own; it cannot take the name of one of `NAMED`, whose recipe it would not have.
+
+    Raises:
+        ConfigError: the name is taken, or the recipe has an unknown part.
+    """
+    unknown = set(recipe) - {field.name for field in fields(Protocol)}
+    if unknown:
+        raise ConfigError(
+            f"protocol: unknown {', '.join(sorted(unknown))}; a recipe has "
+            f"{', '.join(f.name for f in fields(Protocol))}."
+        )
+    if recipe.get("name") in NAMED:
+        raise ConfigError(f"protocol.name={recipe['name']} is a published recipe: give your own another name.")
+    return Protocol(**recipe)

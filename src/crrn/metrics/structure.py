@@ -1,0 +1,150 @@
+"""SSIM and SI of images, over the whole image or over the region where reflections dominate, and MS-SSIM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from crrn.image.similarity import WINDOW, moments, si_map, ssim_map
+from crrn.metrics.mean import real
+
+UNIFORM_WINDOW = 7
+STRIP = 48
+"""Rows that `ssim_uniform` handles at once on a CPU: few enough that its maps stay in the cache."""
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity of each image: the mean of `crrn.image.similarity.ssim_map` over channels and valid pixels.
+
+    Args:
+        x: (N, C, H, W) in [0, 1], H, W >= 11.
+        y: the same shape.
+
+    Returns:
+        (N,) in [-1, 1].
+
+    Raises:
+        ValueError: an image is smaller than the 11x11 window.
+    """
+    return ssim_map(moments(x, y)).flatten(1).mean(1)
+
+
+def si(x: Tensor, y: Tensor) -> Tensor:
+    """Structure index of each image: the mean of `crrn.image.similarity.si_map`; arguments and result as of `ssim`."""
+    return si_map(moments(x, y)).flatten(1).mean(1)
+
+
+def ssim_r(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """SSIMr: the mean of the full image's SSIM map over the region where the reflection dominates (paper section 5.1).
+
+    Args:
+        x: (N, C, H, W) in [0, 1], H, W >= 11.
+        y: the same shape.
+        mask: (N, 1, H, W) bool.
+
+    Returns:
+        (N,); NaN where the mask is empty, or holds nothing but the border of 5 pixels that has no full window.
+    """
+    return mean_over(ssim_map(moments(x, y)), mask)
+
+
+def si_r(x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """SIr: the mean of the full image's SI map over a mask; arguments and result as of `ssim_r`."""
+    return mean_over(si_map(moments(x, y)), mask)
+
+
+def mean_over(similarity: Tensor, mask: Tensor) -> Tensor:
+    """Mean (N,) of a valid-region map (N, C, H-10, W-10) over a mask (N, 1, H, W) of the image; NaN where it is
+    empty."""
+    border = WINDOW // 2
+    inside = mask[..., border:-border, border:-border].to(similarity.dtype)
+    return (similarity.mean(1, keepdim=True) * inside).flatten(1).sum(1) / inside.flatten(1).sum(1)
+
+
+def ssim_uniform(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM with a 7x7 uniform window and sample covariance, mean over channels and valid pixels: scikit-image's
+    default.
+
+    With s = x + y and d = x - y, whose window sums are S, D, SS and DD, the two factors of SSIM are
+    (S^2 - D^2 + k1) / (S^2 + D^2 + k1) and (var_s - var_d + k2) / (var_s + var_d + k2): no cancellation where the
+    images agree, so single precision gives the mean to about 1e-7. Window sums are sums of shifted slices, a strip of
+    rows at a time on a CPU.
+
+    Args:
+        x: (N, C, H, W) in [0, 1], H, W >= 7.
+        y: the same shape.
+
+    Returns:
+        (N,), float64.
+
+    Raises:
+        ValueError: the images differ in shape or are smaller than the window.
+    """
+    if x.shape != y.shape:
+        raise ValueError(f"images of shapes {tuple(x.shape)} and {tuple(y.shape)} cannot be compared")
+    height, width = x.shape[-2:]
+    if min(height, width) < UNIFORM_WINDOW:
+        raise ValueError(f"an image of {height}x{width} is too small for a window of {UNIFORM_WINDOW}")
+    rows = height - UNIFORM_WINDOW + 1
+    strip = STRIP if x.device.type == "cpu" else rows
+    x, y = real(x), real(y)
+    total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    for top in range(0, rows, strip):
+        part = slice(top, top + strip + UNIFORM_WINDOW - 1)
+        total += _uniform_map(x[..., part, :], y[..., part, :]).sum((1, 2, 3), dtype=torch.float64)
+    return total / (x.shape[1] * rows * (width - UNIFORM_WINDOW + 1))
+
+
+def _uniform_map(x: Tensor, y: Tensor) -> Tensor:
+    n = UNIFORM_WINDOW**2
+    k1, k2 = 2 * n * n * 0.01**2, 2 * (n - 1) * 0.03**2
+    maps = x.new_empty((4, *x.shape))
+    torch.add(x, y, out=maps[0])
+    maps[0] -= 1  # centred on grey, for the precision of the variance; undone below
+    torch.sub(x, y, out=maps[1])
+    torch.mul(maps[:2], maps[:2], out=maps[2:])
+    s, d, ss, dd = _window_sums(maps)
+    ss.addcmul_(s, s, value=-1 / n).add_(k2)
+    d.mul_(d)
+    dd.sub_(d, alpha=1 / n)
+    s.add_(n).square_().add_(k1)
+    numerator = (s - d).mul_(ss - dd)
+    return numerator.div_(s.add_(d).mul_(ss.add_(dd)))
+
+
+def _window_sums(image: Tensor) -> Tensor:
+    """Sums over 7x7 windows, valid region: 7 = 1 + 2 + 2 + 2, along H, then along W."""
+    pairs = image[..., :-1, :] + image[..., 1:, :]
+    image = (image[..., 6:, :] + pairs[..., 4:-1, :]).add_(pairs[..., :-5, :]).add_(pairs[..., 2:-3, :])
+    pairs = image[..., :-1] + image[..., 1:]
+    return (image[..., 6:] + pairs[..., 4:-1]).add_(pairs[..., :-5]).add_(pairs[..., 2:-3])
+
+
+def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Multi-scale SSIM of each image (Wang 2003): five scales, each the 2x2 mean of the last, weights .0448 .2856 .3001
+    .2363 .1333 on the contrast terms and, at the coarsest scale, on SSIM itself; negative terms count as 0.
+
+    Args:
+        x: (N, C, H, W) in [0, 1], H, W >= 176, so that the window fits the coarsest scale.
+        y: the same shape.
+
+    Returns:
+        (N,) in [0, 1]: the product of the powers of each scale's mean over channels and valid pixels.
+
+    Raises:
+        ValueError: the images are smaller than that or differ in shape.
+    """
+    weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+    smallest = WINDOW * 2 ** (len(weights) - 1)
+    if min(x.shape[-2:]) < smallest:
+        raise ValueError(
+            f"an image of {x.shape[-2]}x{x.shape[-1]} is too small for MS-SSIM: it needs {smallest} pixels"
+        )
+    x, y = real(x), real(y)
+    product = torch.ones(len(x), dtype=x.dtype, device=x.device)
+    for scale, weight in enumerate(weights):
+        statistics = moments(x, y)
+        form = ssim_map if scale == len(weights) - 1 else si_map
+        product = product * form(statistics).flatten(1).mean(1).clamp(min=0) ** weight
+        x, y = (torch.nn.functional.avg_pool2d(image, 2) for image in (x, y))
+    return product

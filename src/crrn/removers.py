@@ -1,0 +1,86 @@
+"""Finding a remover by what a person calls it: a solver's name or a checkpoint's path."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from crrn.errors import ConfigError
+from crrn.nets import load_network
+from crrn.solvers import SOLVERS
+
+CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt")
+
+RemoverName = str | Mapping[str, Any]
+
+
+def load_remover(name: RemoverName, device: str | torch.device = "cpu") -> nn.Module:
+    """The remover, in evaluation mode on the device.
+
+    Args:
+        name: the name of a solver (`crrn.solvers.SOLVERS`), a checkpoint (.safetensors or .ckpt), or a run directory,
+            whose weights.safetensors is taken; a solver with options is {"name": "lb14", "OPTION": VALUE, ...}.
+
+    Raises:
+        ConfigError: no solver has this name or these options.
+        CheckpointError: the checkpoint is missing or cannot be read.
+    """
+    options = {key: value for key, value in name.items() if key != "name"} if isinstance(name, Mapping) else {}
+    name = str(name["name"]) if isinstance(name, Mapping) else str(name)
+    if name in SOLVERS:
+        try:
+            return SOLVERS[name](**options).to(device).eval()
+        except TypeError as error:
+            raise ConfigError(f"The solver {name} cannot be made with {options}: {error}.") from error
+    if options:
+        raise ConfigError(f"{name} takes no options, as {', '.join(options)}: only solvers do ({', '.join(SOLVERS)}).")
+    return load_network(checkpoint_path(name), device)
+
+
+def checkpoint_path(name: str) -> Path:
+    """The checkpoint that a path means; a run directory means the weights in it.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    path = Path(name)
+    if path.is_dir() and (path / "run.json").exists():
+        return path / "weights.safetensors"
+    if path.suffix in CHECKPOINT_SUFFIXES:
+        return path
+    raise ConfigError(
+        f"There is no remover {name!r}: give a checkpoint ({' or '.join(CHECKPOINT_SUFFIXES)}), a run directory, "
+        f"or a solver's name ({', '.join(SOLVERS)})."
+    )
+
+
+def remover_label(name: RemoverName) -> str:
+    """What tables call a remover: a solver's name with its options, or the run and stage that a checkpoint lies in."""
+    if isinstance(name, Mapping):
+        return " ".join([str(name["name"]), *(f"{key}={value}" for key, value in name.items() if key != "name")])
+    if name in SOLVERS:
+        return name
+    path = Path(name)
+    if path.is_dir() or path.suffix not in CHECKPOINT_SUFFIXES:
+        return path.name
+    stage = path.parent.parent.name if path.parent.name in ("gin", "joint") else path.parent.name
+    return stage if path.stem in ("weights", "last", "best") and stage else path.stem
+
+
+def remover_digest(name: RemoverName) -> str:
+    """16 hex digits that change with the remover: of a checkpoint's bytes, or of a solver's name and options."""
+    digest = hashlib.blake2b(digest_size=8)
+    if isinstance(name, str) and name not in SOLVERS:
+        path = checkpoint_path(name)
+        if path.is_file():
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+            return digest.hexdigest()
+    digest.update(repr(sorted(name.items()) if isinstance(name, Mapping) else name).encode())
+    return digest.hexdigest()

@@ -1,0 +1,100 @@
+"""What a run would do, without doing it: sizes, arithmetic, memory, steps and data."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from crrn.data import MixtureDataModule
+from crrn.layers import Layers, Remover
+from crrn.losses import ReconstructionLoss
+from crrn.training.modules import describe
+from crrn.training.stages import Stage, part_of
+
+GIGA = 1e9
+PROBE = (96, 160)
+
+
+def show_dry_run(
+    net: Remover, stages: Mapping[str, Stage], data: MixtureDataModule, devices: Any = 1, accumulate: int = 1
+) -> None:
+    """Prints a table of the stages and one of the data."""
+    table = Table(title=f"Dry run of {describe(net.config)}: nothing is trained")
+    for label in ("Stage", "Parameters", "Size", "GFLOP a mixture", "GB a step", "Epochs", "Steps"):
+        table.add_column(label, justify="left" if label in ("Stage", "Size") else "right")
+    batches = -(-data.mixtures_per_epoch // data.batch_size)
+    for name, stage in stages.items():
+        part, _ = part_of(net, name)
+        parameters = sum(parameter.numel() for parameter in part.parameters())
+        for number, (height, width) in enumerate(data.sizes):
+            memory = training_memory(part, stage.loss, data.batch_size, height, width)
+            steps = f"{stage.epochs * -(-batches // accumulate):,}"
+            first = [f"{name}", f"{parameters / 1e6:.2f} M"] if number == 0 else ["", ""]
+            last = [str(stage.epochs), steps] if number == 0 else ["", ""]
+            flops = forward_flops(part, height, width) / GIGA
+            table.add_row(*first, f"{height}x{width}", f"{flops:.2f}", f"{memory / GIGA:.2f}", *last)
+    sources = Table(title="Data")
+    for label in ("", "Source", "Training", "Held out", "Left out"):
+        sources.add_column(label)
+    summary = data.summary()
+    for role in ("background", "reflection"):
+        counts = summary[role]
+        sources.add_row(role, *(str(counts[key]) for key in ("source", "training", "held_out", "left_out")))
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(
+        "GFLOP: a forward pass, a multiplication and an addition counted as two; training takes about three times it.\n"
+        f"GB a step: weights, gradients, Adam's moments and what the backward pass keeps of {data.batch_size} mixtures "
+        f"in float32; shared by {devices} device(s), and the allocator and convolutions take more."
+    )
+    console.print(sources)
+    console.print(
+        f"{data.mixtures_per_epoch} mixtures an epoch in {batches} batches of {data.batch_size}; "
+        f"{data.validation_mixtures} validation mixtures; fingerprint of the photos {summary['fingerprint']}"
+    )
+
+
+def forward_flops(net: nn.Module, height: int, width: int) -> int:
+    """Floating-point operations of one mixture's forward pass, by torch's own counter."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        on_meta(net)(torch.empty(1, 3, height, width, device="meta"))
+    return int(counter.get_total_flops())
+
+
+def training_memory(net: nn.Module, loss: ReconstructionLoss, batch_size: int, height: int, width: int) -> int:
+    """Bytes that a training step holds at the end of its forward pass: weights, gradients, two moments a weight, and
+    the tensors that autograd keeps for the backward pass. A lower bound of what a device needs.
+
+    What autograd keeps is counted, each storage once, in a real pass of two small mixtures on the CPU, and grows with
+    the number of mixtures and of pixels.
+    """
+    held: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        held[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    probed = 2, *PROBE
+    images = torch.rand(probed[0], 3, *PROBE)
+    own = copy.deepcopy(net).train()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        total, _ = loss(own(images), Layers(images, images, images[:, :1]))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in own.parameters()}
+    kept = sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in weights)
+    del total
+    fixed = 4 * sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
+    return fixed + kept * batch_size * height * width // math.prod(probed)
+
+
+def on_meta(net: nn.Module) -> nn.Module:
+    """A copy in which only shapes are computed."""
+    return copy.deepcopy(net).to("meta")

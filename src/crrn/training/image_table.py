@@ -1,0 +1,70 @@
+"""The per-image table: how each validation mixture fared, to sort and to look at in W&B."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
+
+from crrn.layers import Layers
+from crrn.metrics import psnr, si, ssim
+from crrn.mixing import Mixture
+from crrn.training.modules import target_layers
+from crrn.training.panels import to_picture
+
+METRICS = {"ssim": ssim, "si": si, "psnr": psnr}
+
+
+class ImageTable(Callback):
+    """Sends W&B a table after a stage's last validation: a row for each validation mixture of the first device, with
+    the pictures of mixture, estimate and truth and the metrics of the estimate and of the identity.
+
+    The layer is the background, or the gradient where only GiN is trained. Does nothing without W&B.
+    """
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._rows: list[list[Any]] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Mixture,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not wandb_loggers(trainer) or trainer.current_epoch + 1 != trainer.max_epochs:
+            return
+        import wandb
+
+        assert isinstance(outputs, Layers)
+        estimate, target, identity = compared(batch, outputs)
+        values = [
+            metric(image.float().clamp(0, 1), target.float()).tolist()
+            for image in (estimate, identity)
+            for metric in METRICS.values()
+        ]
+        for n in range(len(target)):
+            pictures = [wandb.Image(to_picture(layer[n].float())) for layer in (batch.mixture, estimate, target)]
+            self._rows.append([len(self._rows), *pictures, *(column[n] for column in values)])
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._rows:
+            columns = ["number", "mixture", "estimate", "truth", *METRICS, *(f"identity {name}" for name in METRICS)]
+            for logger in wandb_loggers(trainer):
+                logger.log_table("images", columns=columns, data=self._rows)
+
+
+def compared(batch: Mixture, estimate: Layers) -> tuple[Any, Any, Any]:
+    """Estimate, truth and identity of the background, or else of its gradient."""
+    layer = "background" if estimate.background is not None else "gradient"
+    identity = target_layers(Mixture(batch.mixture, batch.mixture, batch.reflection))
+    return getattr(estimate, layer), getattr(target_layers(batch), layer), getattr(identity, layer)
+
+
+def wandb_loggers(trainer: L.Trainer) -> list[WandbLogger]:
+    """The run's W&B loggers, on the process that logs."""
+    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger) and trainer.is_global_zero]

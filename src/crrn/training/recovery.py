@@ -1,0 +1,46 @@
+"""Which checkpoint a stopped run goes on from."""
+
+from __future__ import annotations
+
+import logging
+import zipfile
+from pathlib import Path
+
+from crrn.errors import CheckpointError
+
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint in a stage's folder, or None where none was written yet. A torn ``last.ckpt`` is
+    removed, lest it take the place of the whole one before it.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none of them is whole.
+    """
+    found = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
+    torn = [path for path in found if not is_whole(path)]
+    whole = [path for path in found if path not in torn]
+    if whole:
+        if torn:
+            log.warning("%s is torn; going on from %s.", torn[0], whole[0])
+            if torn[0].name == LAST:
+                torn[0].unlink(missing_ok=True)
+        return whole[0]
+    if found:
+        raise CheckpointError(
+            f"No checkpoint in {folder} is whole; remove that folder to train the stage again, or name one "
+            "with resume=PATH."
+        )
+    return None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint file is complete: torch writes zip archives, whose checksums tell."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError):
+        return False

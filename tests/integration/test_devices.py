@@ -1,0 +1,55 @@
+"""Two processes train what one does."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import start, tiny
+
+TWO = ("trainer.devices=2", "trainer.strategy=ddp")
+
+
+def settings(photos: Path, *overrides: str) -> list[str]:
+    """Both stages; batches of 4 are 2 a rank, 7 validation mixtures are an uneven tail."""
+    return tiny(
+        photos,
+        "data.batch_size=4",
+        "data.mixtures_per_epoch=12",
+        "data.validation_mixtures=7",
+        "stages.gin.epochs=1",
+        "stages.joint.epochs=2",
+        "stages.joint.schedule.milestones=[1]",
+        "watching.fingerprints=true",
+        "ema_decay=0.9",
+        *overrides,
+    )
+
+
+def curve(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def test_two_processes_train_what_one_does(photos: Path, tmp_path: Path) -> None:
+    plain = "net._target_=tests.integration.plain.plain_network"
+    for name, more in (("one", ()), ("two", TWO)):
+        process = start(tmp_path, *settings(photos, plain, f"name={name}", *more))
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, out
+        assert "Warning" not in out, out
+        assert out.count("on 2 devices") == (2 if name == "two" else 0), out
+    one, two = tmp_path / "runs/one", tmp_path / "runs/two"
+    for stage in ("gin", "joint"):
+        ours, theirs = curve(one / stage / "metrics.csv"), curve(two / stage / "metrics.csv")
+        assert len(ours) == len(theirs) == (3 if stage == "gin" else 6)
+        assert len({row["train/fingerprint"] for row in ours}) == len(ours)
+        for a, b in zip(ours, theirs, strict=True):
+            assert a.keys() == b.keys()
+            assert a["train/fingerprint"] == b["train/fingerprint"]
+            for key in a.keys() - {"train/fingerprint", "train/mixtures_per_second", "train/data_share"}:
+                assert b[key] == pytest.approx(a[key], abs=2e-4 if key.endswith("psnr") else 1e-5), key
+    written = [sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()) for run in (one, two)]
+    assert written[0] == written[1]

@@ -1,0 +1,225 @@
+"""The evaluation command from its first line to its last, on tiny pairs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from crrn.nets import build_network, save_network
+from tests.conftest import write_photo
+from tests.integration.conftest import ROOT, Outcome
+
+Evaluate = Callable[..., Outcome]
+IMAGES = 5
+
+
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Evaluate:
+    """Runs ``crrn-eval`` on the pairs in this process."""
+    from crrn.cli.eval import main
+
+    def run(*overrides: str) -> Outcome:
+        monkeypatch.chdir(tmp_path)
+        benchmark = ("benchmark=[folder]", "benchmark.folder.root=pairs", "device=cpu", "name=tiny")
+        monkeypatch.setattr(sys, "argv", ["crrn-eval", *benchmark, *overrides])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capfd.readouterr()
+        return Outcome(int(exit_.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Five triplets of 48x64."""
+    root = tmp_path / "pairs"
+    for n in range(IMAGES):
+        for folder, seed in (("transmission_layer", n), ("reflection_layer", 50 + n)):
+            write_photo(root / folder / f"{n}.png", seed, 48, 64)
+        background, reflection = (
+            pixels(root / f"transmission_layer/{n}.png"),
+            pixels(root / f"reflection_layer/{n}.png"),
+        )
+        mixture = (background * 0.7 + reflection * 0.3).astype(np.uint8)
+        (root / "blended").mkdir(exist_ok=True)
+        Image.fromarray(mixture).save(root / f"blended/{n}.png")
+    return root
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A network of small width that was never trained."""
+    torch.manual_seed(0)
+    save_network(build_network("crrn", width=0.05), tmp_path / "small.safetensors")
+    return tmp_path / "small.safetensors"
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"), dtype=np.float64)
+
+
+def table(root: Path, protocol: str, remover: str) -> list[dict[str, str]]:
+    with (root / f"evaluations/tiny/images/pairs/{protocol}/{remover}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_removers_times_protocols_with_the_identity(
+    evaluate: Evaluate, pairs: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "other_tool"
+    outputs.mkdir()
+    for n in range(IMAGES):  # another tool that knows the truth
+        (outputs / f"{n}.png").write_bytes((pairs / f"transmission_layer/{n}.png").read_bytes())
+    removers = f"removers=[{checkpoint},folder:{outputs}]"
+    outcome = evaluate(removers, "protocol=[crrn,native,errnet]", "save_outputs=true", "cases=1")
+    assert outcome.status == 0, outcome.err
+
+    rows = table(tmp_path, "errnet", "identity")
+    for n, row in enumerate(rows):
+        background, mixture = (pixels(pairs / folder / f"{n}.png") for folder in ("transmission_layer", "blended"))
+        bands = [
+            structural_similarity(background[..., c], mixture[..., c], data_range=255, gaussian_weights=False)
+            for c in range(3)
+        ]
+        decibel = 10 * np.log10(255**2 / np.square(background - mixture).mean((0, 1)))
+        assert float(row["ssim"]) == pytest.approx(np.mean(bands), abs=1e-6)
+        assert float(row["psnr"]) == pytest.approx(decibel.mean(), abs=1e-6)
+    assert all(float(row["psnr"]) == 100 for row in table(tmp_path, "native", "other_tool"))
+
+    folder = tmp_path / "evaluations/tiny"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert [result["protocol"] for result in summary["results"]] == ["crrn", "native", "errnet"]
+    for result in summary["results"]:
+        assert list(result["removers"]) == ["identity", "small", "other_tool"]
+        assert len(result["fingerprint"]) == 16 and result["masks"].startswith("derived")
+    errnet = summary["results"][2]["removers"]["identity"]["metrics"]["psnr"]
+    assert errnet["mean"] == pytest.approx(np.mean([float(row["psnr"]) for row in rows]))
+    assert errnet["low"] < errnet["mean"] < errnet["high"] and errnet["images"] == IMAGES
+    assert {test["first"] for test in summary["results"][0]["tests"]} == {"small", "other_tool"}
+    assert f"{IMAGES} images" in (folder / "summary.md").read_text() and "identity" in outcome.out
+    with Image.open(folder / "outputs/pairs/none/small/0.png") as saved:
+        assert saved.size == (64, 48)
+    kept = json.loads((folder / "cases/pairs/cases.json").read_text())
+    assert [entry["kind"] for entry in kept] == ["worst", "median", "best"]
+
+
+def test_a_second_start_does_only_what_is_not_done(evaluate: Evaluate, pairs: Path, tmp_path: Path) -> None:
+    assert evaluate("protocol=[native]").status == 0
+    path = tmp_path / "evaluations/tiny/images/pairs/native/identity.csv"
+    whole = path.read_text()
+    lines = whole.splitlines()
+    # The first row is marked, to see that it is kept; the fourth is torn, as by a kill.
+    marked = [lines[0], lines[1].replace("pairs", "KEPT", 1), *lines[2:4], lines[4][:20]]
+    path.write_text("\n".join(marked))
+    outcome = evaluate("protocol=[native]")
+    assert outcome.status == 0, outcome.err
+    again = table(tmp_path, "native", "identity")
+    assert [row["image"] for row in again] == [str(n) for n in range(IMAGES)]
+    assert again[0]["subset"] == "KEPT"
+    changing = ("subset", "seconds")
+    before = list(csv.DictReader(whole.splitlines()))
+    assert [{**row, **dict.fromkeys(changing)} for row in again] == [
+        {**row, **dict.fromkeys(changing)} for row in before
+    ]
+    # More protocols may join; other images under the same name may not.
+    assert evaluate("protocol=[native,windowseat]").status == 0
+    write_photo(pairs / "blended/2.png", 77, 48, 64)
+    outcome = evaluate("protocol=[native]")
+    assert outcome.status == 1 and "fingerprint" in outcome.err and "name=NEW" in outcome.err
+
+
+def without_partner(root: Path) -> None:
+    (root / "transmission_layer/1.png").unlink()
+
+
+def of_another_size(root: Path) -> None:
+    write_photo(root / "transmission_layer/1.png", 1, 48, 60)
+
+
+def torn(root: Path) -> None:
+    path = root / "blended/1.png"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def with_an_empty_mask(root: Path) -> None:
+    for n in range(IMAGES):
+        (root / "masks").mkdir(exist_ok=True)
+        Image.fromarray(np.full((48, 64), 255 * (n != 1), np.uint8)).save(root / f"masks/{n}.png")
+
+
+@pytest.mark.parametrize(
+    ("harm", "says", "overrides", "left"),
+    [
+        (without_partner, "unmatched", (), IMAGES - 1),
+        (of_another_size, "differ in size", (), IMAGES - 1),
+        (torn, "blended/1.png", (), IMAGES - 1),
+        (with_an_empty_mask, "empty mask", ("benchmark.folder.masks=pairs/masks",), IMAGES),
+        (lambda root: None, "count", ("benchmark.folder.count=7",), IMAGES),
+    ],
+    ids=["unmatched", "size", "torn", "mask", "count"],
+)
+def test_bad_data_is_an_error_or_reported(
+    harm: Callable[[Path], None],
+    says: str,
+    overrides: tuple[str, ...],
+    left: int,
+    evaluate: Evaluate,
+    pairs: Path,
+    tmp_path: Path,
+) -> None:
+    harm(pairs)
+    outcome = evaluate(*overrides)
+    assert outcome.status == 1 and says in outcome.err and "Traceback" not in outcome.err
+
+    outcome = evaluate(*overrides, "strict=false", "name=tiny")
+    assert outcome.status == 0, outcome.err
+    summary = json.loads((tmp_path / "evaluations/tiny/summary.json").read_text())
+    identity = summary["results"][0]["removers"]["identity"]
+    assert identity["images"] == left
+    reported = summary["evaluation"]["benchmarks"]["pairs"]["problems"] or identity["problems"]
+    if says == "empty mask":
+        assert identity["metrics"]["ssim_r"]["skipped"] == 1 and identity["metrics"]["ssim"]["skipped"] == 0
+    else:
+        assert reported and ("problems with the data" in outcome.out or "could not be evaluated" in outcome.out)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (("removers=[nobody]",), "There is no remover 'nobody'"),
+        (("removers=[missing.safetensors]",), "missing.safetensors is missing"),
+        (("removers=[folder:nowhere]",), "There is no folder of outputs"),
+        (("protocol=[]",), "No protocol is given"),
+        (("benchmark.folder.mixture=blnded",), "There is no folder"),
+        (("+benchmark.folder.mask=m",), "Unknown setting benchmark.folder.mask"),
+        (("+strickt=false",), "did you mean strict?"),
+        (("device=cuda:99",), "device=cuda:99 cannot be used"),
+        (("perceptual.lpips_alex_weights=no.pth",), "There is no file no.pth"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_wrong_setting_is_one_sentence(
+    overrides: tuple[str, ...], says: str, evaluate: Evaluate, pairs: Path
+) -> None:
+    outcome = evaluate(*overrides)
+    assert outcome.status == 1 and says in outcome.err, outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_the_module_answers_for_help() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "src.eval", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "removers=" in done.stdout

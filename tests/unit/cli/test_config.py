@@ -1,0 +1,54 @@
+import pytest
+from omegaconf import OmegaConf
+
+from crrn.cli.config import build, config_folder, run_directory, settings_of, slug
+from crrn.errors import ConfigError
+
+
+def test_the_config_folder_is_found():
+    assert (config_folder() / "train.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        (("runs", "a", "none", None), "runs/a"),
+        (("runs", "a", "l1_only", "auto"), "runs/a-l1_only"),
+        (("runs", "a", "none", "elsewhere/b"), "elsewhere/b"),
+        (("runs", "a", "none", "elsewhere/b/joint/last.ckpt"), "elsewhere/b"),
+    ],
+)
+def test_run_directories(arguments: tuple[str, str, str, str | None], folder: str):
+    assert run_directory(*arguments) == folder
+
+
+def test_slugs_are_short_distinct_and_safe():
+    assert slug("ablation=l1_only,seed=3") == "ablation=l1_only,seed=3"
+    long = ["data.sizes=[" + ",".join(["96x160"] * n) + "]" for n in (40, 41)]
+    assert len({slug(text) for text in long}) == 2
+    assert all(len(slug(text)) <= 100 and "/" not in slug("a/b" + text) for text in long)
+
+
+def command(*, seed: int, net: dict, folder: str = ""):
+    """Takes two settings."""
+
+
+def test_settings_are_checked_against_the_command():
+    assert settings_of(OmegaConf.create({"seed": 1, "net": {"a": "${seed}"}}), command) == {"seed": 1, "net": {"a": 1}}
+    with pytest.raises(ConfigError, match="sed; did you mean seed"):
+        settings_of(OmegaConf.create({"sed": 1}), command)
+    with pytest.raises(ConfigError, match="Unknown setting folder"):
+        settings_of(OmegaConf.create({"folder": 1}), command)
+    with pytest.raises(ConfigError, match=r"net\.path=VALUE"):
+        settings_of(OmegaConf.create({"seed": 1, "net": {"path": "???"}}), command)
+
+
+def test_nodes_map_to_signatures():
+    node = {"_target_": "crrn.training.Watching", "panel_images": 2}
+    assert build(node, "watching").panel_images == 2
+    with pytest.raises(ConfigError, match=r"watching\.pannel_images; did you mean panel_images"):
+        build({**node, "pannel_images": 3}, "watching")
+    with pytest.raises(ConfigError, match=r"outer\.inner\.x"):
+        build({"inner": {"_target_": "crrn.training.Watching", "x": 1}}, "outer")
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        build({"_target_": "crrn.nothing"}, "node")

@@ -1,0 +1,52 @@
+"""The per-image table survives what happens to long evaluations."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from crrn.errors import RunError
+from crrn.evaluation.store import Cell, Row, write_parquet
+
+
+def filled(path: Path) -> Cell:
+    cell = Cell(path, ["psnr", "ssim_r"])
+    cell.add(Row("a, b", "set", {"aperture": "11"}, 20, 30, 0.5, {"psnr": 1 / 3, "ssim_r": math.nan}))
+    cell.add(Row("ü", "set", {}, 20, 30, 0.5, {"psnr": 20.0, "ssim_r": 0.5}))
+    return cell
+
+
+def test_rows_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    rows = list(filled(tmp_path / "cell.csv").rows())
+    assert [row.image for row in rows] == ["a, b", "ü"] and rows[0].categories == {"aperture": "11"}
+    assert rows[0].values["psnr"] == 1 / 3 and math.isnan(rows[0].values["ssim_r"])
+
+
+def test_a_torn_last_row_is_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "cell.csv"
+    filled(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    again = Cell(path, ["psnr", "ssim_r"])
+    assert again.done == {"a, b"} and [row.image for row in again.rows()] == ["a, b"]
+
+
+def test_a_row_with_a_problem_is_tried_again(tmp_path: Path) -> None:
+    cell = filled(tmp_path / "cell.csv")
+    cell.add(Row("c", "set", problem="torn"))
+    assert [row.problem for row in cell.rows()] == ["", "", "torn"]
+    assert Cell(cell.path, cell.metrics).done == {"a, b", "ü"}
+
+
+def test_other_columns_are_refused(tmp_path: Path) -> None:
+    filled(tmp_path / "cell.csv")
+    with pytest.raises(RunError, match="other columns"):
+        Cell(tmp_path / "cell.csv", ["psnr"])
+
+
+def test_parquet_holds_the_same_numbers(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_parquet(filled(tmp_path / "cell.csv"))
+    table = parquet.read_table(tmp_path / "cell.parquet").to_pydict()
+    assert table["image"] == ["a, b", "ü"] and table["psnr"] == [1 / 3, 20.0] and table["ssim_r"] == [None, 0.5]

@@ -1,0 +1,85 @@
+"""What a run writes and reads back: curves, checkpoints, the run directory."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+
+from crrn.errors import CheckpointError, RunError
+from crrn.files import write_atomically
+from crrn.training.checkpoints import AtomicCheckpointIO
+from crrn.training.curves import CsvCurves
+from crrn.training.recovery import newest_checkpoint
+from crrn.training.rundir import RunDirectory
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_curves_go_on_where_the_checkpoint_was_made(tmp_path: Path):
+    first = CsvCurves(tmp_path)
+    for step in range(1, 6):
+        first.log_metrics({"loss": 1 / step}, step)
+    first.log_metrics({"val": 0.5}, 3)
+    first.save()
+
+    second = CsvCurves(tmp_path)
+    second.resume(3)
+    second.log_metrics({"loss": 7.0}, 4)
+    second.save()
+    rows = read(tmp_path / "metrics.csv")
+    assert [(row["step"], float(row["loss"])) for row in rows] == [("1", 1.0), ("2", 0.5), ("3", 1 / 3), ("4", 7.0)]
+    assert [row["val"] for row in rows] == ["", "", "0.5", ""]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    def fail_halfway() -> None:
+        with write_atomically(path, "w") as file:
+            file.write("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_unwritable_folder_is_a_clear_error(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RunError, match="Cannot write"), write_atomically(tmp_path / "file" / "inner", "w") as file:
+        file.write("x")
+
+
+def test_the_newest_whole_checkpoint_is_found(tmp_path: Path):
+    assert newest_checkpoint(tmp_path) is None
+    writer = AtomicCheckpointIO()
+    writer.save_checkpoint({"weights": torch.arange(1000.0)}, tmp_path / "previous.ckpt")
+    writer.save_checkpoint({"weights": torch.arange(1000.0)}, tmp_path / "last.ckpt")
+    assert newest_checkpoint(tmp_path) == tmp_path / "last.ckpt"
+    whole = (tmp_path / "last.ckpt").read_bytes()
+    for torn in (whole[: len(whole) // 2], whole[:-10], b"", whole.replace(whole[1500:1504], b"\xff\xfe\xfd\xfc", 1)):
+        (tmp_path / "last.ckpt").write_bytes(torn)
+        assert newest_checkpoint(tmp_path) == tmp_path / "previous.ckpt"
+    (tmp_path / "previous.ckpt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="resume=PATH"):
+        newest_checkpoint(tmp_path)
+
+
+def test_a_run_directory_is_never_taken_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    RunDirectory(tmp_path / "run", None, {"seed": 1, "net": {"width": 0.5}}, "seed: 1")
+    with pytest.raises(RunError, match="resume=auto"):
+        RunDirectory(tmp_path / "run", None, {"seed": 1}, "seed: 1")
+    resumed = RunDirectory(tmp_path / "run", "auto", {"seed": 1, "net": {"width": 0.25}}, "seed: 1")
+    assert len(resumed.record["sessions"]) == 2
+    assert "net.width: 0.5 -> 0.25" in caplog.text
+    assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 1"
+    with pytest.raises(CheckpointError, match="does not exist"):
+        RunDirectory(tmp_path / "other", "nowhere", {}, "")
+    with pytest.raises(CheckpointError, match="not part of a run"):
+        RunDirectory(tmp_path / "other", str(tmp_path), {}, "")
