@@ -16,7 +16,7 @@ FLOORS = (
     {"files", "image", "provenance"},
     {"data", "metrics", "losses", "nets", "solvers", "mixing"},
     {"removers"},
-    {"training", "evaluation", "inference"},
+    {"training", "evaluation", "inference", "bench"},
     {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from crrn.layers import Layers, Remover
+from crrn.solvers.solver import Solver
 
 
-class Identity(Remover):
+class Identity(Solver):
     """The background is the mixture, the reflection is 0."""
 
-    estimates = ("background", "reflection")
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = self._settings()
 
-    def forward(self, mixture: Tensor) -> Layers:
-        """Layers of a mixture (N, 3, H, W) in [0, 1]."""
-        return Layers(background=mixture, reflection=mixture.new_zeros(mixture.shape))
+    def background(self, mixture: Tensor) -> Tensor:
+        """The mixture itself."""
+        return mixture

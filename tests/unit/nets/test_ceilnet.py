@@ -1,0 +1,103 @@
+"""CEILNet: its edge map and losses by independent means, its networks by shape and count."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from crrn.errors import ConfigError
+from crrn.nets.ceilnet import CEILNet, EdgeNet, ImageNet, edge_loss, edge_map, image_loss, joint_loss
+
+WIDTH = 1 / 16
+
+
+def test_edge_map_equals_scipy():
+    image = np.random.default_rng(0).random((2, 3, 6, 9))
+    expected = np.zeros((2, 1, 6, 9))
+    for n in range(2):
+        for c in range(3):
+            for axis in (0, 1):
+                for kernel in ([0, -1, 1], [-1, 1, 0]):
+                    expected[n, 0] += 0.5 * abs(ndimage.correlate1d(image[n, c], kernel, axis=axis, mode="nearest"))
+    np.testing.assert_allclose(edge_map(torch.from_numpy(image)), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1)])
+def test_edge_map_of_thin_images(size):
+    assert edge_map(torch.rand(1, 3, *size)).shape == (1, 1, *size)
+
+
+def test_losses_by_hand():
+    estimate, background = np.random.default_rng(1).random((2, 2, 3, 5, 7))
+    error = estimate - background
+    expected = 0.2 * np.mean(error**2)
+    expected += 0.4 * np.mean(abs(np.diff(error, axis=3))) + 0.4 * np.mean(abs(np.diff(error, axis=2)))
+    x, y = torch.from_numpy(estimate), torch.from_numpy(background)
+    edges = torch.rand(2, 1, 5, 7, dtype=torch.float64)
+    mse = np.mean((edges.numpy() - edge_map(y).numpy()) ** 2)
+    assert image_loss(x, y).item() == pytest.approx(expected)
+    assert edge_loss(edges, y).item() == pytest.approx(mse)
+    assert joint_loss(x, edges, y).item() == pytest.approx(expected + 0.4 * mse)
+
+
+def test_gradients_of_the_losses_and_the_edge_map():
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(channels: int) -> torch.Tensor:
+        return torch.rand(2, channels, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+
+    background = draw(3).detach()
+    assert torch.autograd.gradcheck(image_loss, (draw(3), background))
+    assert torch.autograd.gradcheck(edge_loss, (draw(1), background))
+    assert torch.autograd.gradcheck(joint_loss, (draw(3), draw(1), background))
+    assert torch.autograd.gradcheck(edge_map, (draw(3),))
+
+
+def test_gradient_reaches_every_parameter_of_both_networks():
+    network = CEILNet(WIDTH)
+    mixture, background = torch.rand(2, 3, 12, 14), torch.rand(2, 3, 12, 14)
+    estimate, edges = network.infer(mixture)
+    joint_loss(estimate, edges, background).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (8, 10), (1, 6)])
+def test_any_size(size):
+    network = CEILNet(WIDTH).eval()
+    mixture = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        layers = network(mixture)
+    assert layers.background.shape == mixture.shape and layers.gradient is None
+    torch.testing.assert_close(layers.background + layers.reflection, mixture)
+
+
+def test_published_structure():
+    for network, channels_out in ((EdgeNet(), 1), (ImageNet(), 3)):
+        convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
+        assert len(convolutions) == 3 + 2 * 13 + 3
+        weights = (4 * 64 + 30 * 64 * 64) * 9 - 64 * 64 * 9 + 64 * 64 * 16 + 64 * channels_out
+        assert sum(m.weight.numel() for m in convolutions) == weights
+        strides = [m.stride[0] for m in convolutions]
+        assert strides == [1, 1, 2, *[1] * 26, 2, 1, 1]
+
+
+def test_learns_to_remove_a_reflection():
+    torch.manual_seed(0)
+    network = ImageNet(WIDTH)
+    background = torch.zeros(2, 3, 16, 16)
+    background[..., 8:] = 0.6
+    mixture = background + 0.3 * torch.linspace(0, 1, 16)[:, None]
+    adam = torch.optim.Adam(network.parameters(), 3e-3)
+    losses = []
+    for _ in range(60):
+        adam.zero_grad()
+        loss = image_loss(network(mixture, edge_map(background)), background)
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_refuses_a_width_that_is_none():
+    with pytest.raises(ConfigError, match="width"):
+        CEILNet(0)
