@@ -68,7 +68,8 @@ def test_any_size(size):
     with torch.no_grad():
         layers = network(mixture)
     assert layers.background.shape == mixture.shape and layers.gradient is None
-    torch.testing.assert_close(layers.background + layers.reflection, mixture)
+    # an untrained network's layers are far larger than their sum, which keeps their rounding
+    torch.testing.assert_close(layers.background + layers.reflection, mixture, atol=1e-4, rtol=1e-4)
 
 
 def test_published_structure():
