@@ -11,11 +11,11 @@ the run's exit status (-9 where it was killed) and the number of events.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import sys
 import time
-from multiprocessing import shared_memory
 from typing import Any
 
 EVENTS = ("open", "os.rename", "os.remove", "crrn.step")
@@ -30,20 +30,15 @@ def main() -> None:
 
     for name in ("training_step", "validation_step"):
         announce(StageTraining, name)
-    counter = shared_memory.SharedMemory(create=True, size=8)
-    try:
-        for line in sys.stdin:
-            order = json.loads(line)
-            counter.buf[:8] = bytes(8)
-            child = os.fork()
-            if child == 0:
-                run(order, counter)
-            status = wait(child, order["seconds"])
-            events = int.from_bytes(counter.buf[:8], "little")
-            print(json.dumps({"status": status, "events": events}), flush=True)
-    finally:
-        counter.close()
-        counter.unlink()
+    counter = mmap.mmap(-1, 8)
+    for line in sys.stdin:
+        order = json.loads(line)
+        counter[:] = bytes(8)
+        child = os.fork()
+        if child == 0:
+            run(order, counter)
+        status = wait(child, order["seconds"])
+        print(json.dumps({"status": status, "events": int.from_bytes(counter[:], "little")}), flush=True)
 
 
 def announce(cls: type, name: str) -> None:
@@ -57,14 +52,14 @@ def announce(cls: type, name: str) -> None:
     setattr(cls, name, announced)
 
 
-def run(order: dict[str, Any], counter: shared_memory.SharedMemory) -> None:
+def run(order: dict[str, Any], counter: mmap.mmap) -> None:
     """The child: never returns."""
     import crrn.cli.train
 
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123
     events = 0
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -78,7 +73,7 @@ def run(order: dict[str, Any], counter: shared_memory.SharedMemory) -> None:
         if events == order["event"]:
             os.kill(os.getpid(), signal.SIGKILL)
         events += 1
-        counter.buf[:8] = events.to_bytes(8, "little")
+        counter[:] = events.to_bytes(8, "little")
 
     sys.addaudithook(hook)
     sys.argv = ["crrn-train", *order["arguments"]]

@@ -38,7 +38,8 @@ def run_directory(root: str, name: str, ablation: str, resume: str | None) -> st
     if resume not in (None, "", "auto"):
         path = Path(str(resume))
         return str(path.parent.parent if path.suffix == ".ckpt" else path)
-    return str(Path(root) / (name if ablation == "none" else f"{name}-{ablation}"))
+    # a name such as 1 or nan reaches this as a number
+    return str(Path(root) / (str(name) if ablation == "none" else f"{name}-{ablation}"))
 
 
 def slug(overrides: str) -> str:

@@ -92,7 +92,7 @@ def build_dashboard(entity: str, project: str, group: str | None = None) -> ws.W
             ws.Section(name="Pictures", panels=pictures, is_open=True),
         ],
         runset_settings=ws.RunsetSettings(
-            filters=[ws.Metric("Group") == group] if group else [],
+            filters=ws.And(ws.Metric("Group") == group) if group else "",
             groupby=[ws.Config("ablation")],
             order=[ws.Ordering(ws.Summary("final/background_ssim"), ascending=False)],
         ),

@@ -37,6 +37,7 @@ def main() -> None:
         # Only the first process of a run on several devices writes: no config files, no log file from this one.
         sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra.job_logging.root.level=ERROR"]
     failures: list[CrrnError] = []
+    SweepCallback.failed = 0
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(
         partial(job, failures=failures)
     )()

@@ -50,7 +50,7 @@ class NonFinite:
         if self.policy == "skip":
             self._buffers = [buffer.clone() for buffer in net.buffers()]
 
-    def after(self, module: L.LightningModule, net: nn.Module, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
+    def after(self, module: L.LightningModule, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
         """Looks at the loss; all devices decide alike.
 
         Raises:
@@ -67,17 +67,20 @@ class NonFinite:
                 f"The loss is not finite ({bad}) at {report}. Lower the learning rate, set "
                 "trainer.gradient_clip_val=1, or leave such steps out by non_finite=skip."
             )
-        for buffer, before in zip(net.buffers(), self._buffers, strict=True):
-            buffer.copy_(before)
         self.skipped += 1
         L.utilities.rank_zero.rank_zero_warn(
             f"The loss is not finite at {report}: step skipped, {self.skipped} so far.", category=RuntimeWarning
         )
 
-    def after_backward(self, module: L.LightningModule) -> None:
-        """Takes the gradients of a skipped step away, so that the optimizer does nothing. With 16-mixed they stay: the
-        gradient scaler skips such a step itself."""
-        if self.skipping and getattr(module.trainer.precision_plugin, "scaler", None) is None:
+    def after_backward(self, module: L.LightningModule, net: nn.Module) -> None:
+        """Undoes a skipped step: puts the batch statistics back and takes the gradients away, so that the optimizer
+        does nothing. With 16-mixed they stay: the gradient scaler skips such a step itself.
+        """
+        if not self.skipping:
+            return
+        for buffer, before in zip(net.buffers(), self._buffers, strict=True):
+            buffer.copy_(before)
+        if getattr(module.trainer.precision_plugin, "scaler", None) is None:
             for parameter in module.parameters():
                 parameter.grad = None
 

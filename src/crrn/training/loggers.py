@@ -19,6 +19,12 @@ from crrn.training.rundir import WEIGHTS, is_main_process
 log = logging.getLogger(__name__)
 
 
+class StageWandbLogger(WandbLogger):
+    """Lightning's logger with names such as ``joint/val/background_ssim``: W&B groups its panels by the slashes."""
+
+    LOGGER_JOIN_CHAR = "/"
+
+
 def wandb_logger(
     stage: str,
     folder: Path,
@@ -31,7 +37,7 @@ def wandb_logger(
     tags: Sequence[str] = (),
     mode: str = "auto",
     log_weights: bool = False,
-) -> WandbLogger:
+) -> StageWandbLogger:
     """Opens the run's W&B run, or goes on with the one that is open, and logs ``<stage>/...`` into it.
 
     A resumed run goes on with its own W&B run, whose id its directory keeps. Never asks: with ``mode=auto`` it works
@@ -75,12 +81,11 @@ def wandb_logger(
         )
         run.define_metric("trainer/global_step")
         for prefix in ("gin", "joint"):
-            run.define_metric(f"{prefix}/*", step_metric="trainer/global_step")
             run.define_metric(f"{prefix}/train/*", step_metric="trainer/global_step", summary="min,last")
             run.define_metric(f"{prefix}/val/*", step_metric="trainer/global_step", summary="max,last")
     if log_weights:
         _log_weights.add(directory)
-    return WandbLogger(experiment=wandb.run, prefix=stage) if wandb.run else WandbLogger(offline=True)
+    return StageWandbLogger(experiment=wandb.run, prefix=stage) if wandb.run else StageWandbLogger(offline=True)
 
 
 _log_weights: set[Path] = set()

@@ -84,11 +84,11 @@ class StageTraining(L.LightningModule):
         self.guard.before(self.net)
         loss, terms = self.loss(self(batch.mixture), target_layers(batch, self.loss.layers))
         self.terms = {"loss": loss.detach(), **terms}
-        self.guard.after(self, self.net, loss, self.terms)
+        self.guard.after(self, loss, self.terms)
         return loss
 
     def on_after_backward(self) -> None:
-        self.guard.after_backward(self)
+        self.guard.after_backward(self, self.net)
 
     def validation_step(self, batch: Mixture, batch_idx: int) -> Layers:  # type: ignore[override]
         """Updates the metrics and gives the estimate to the callbacks."""

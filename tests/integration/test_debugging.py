@@ -1,0 +1,101 @@
+"""Quick answers: help and mistakes before torch, the dry run, the debugging configs, the resume check."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import ROOT, Outcome, tiny
+
+Train = Callable[..., Outcome]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--cfg", "job"], ["trainer.max_epoch=1"], ["-m", "trainer.max_epoch=1,2"], ["+colour=1"]],
+    ids=" ".join,
+)
+def test_help_and_mistakes_answer_without_torch(arguments: list[str], tmp_path: Path) -> None:
+    script = "import sys\nfrom crrn.cli.train import main\ntry:\n main()\nfinally:\n print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1] == "False", done.stdout + done.stderr
+    assert (done.returncode == 0) == (arguments[0].startswith("--"))
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_trains_nothing(train: Train, photos: Path, tmp_path: Path) -> None:
+    outcome = train(
+        *tiny(photos, "dry_run=true", "net.width=1", "data.sizes=[224x288]", "data.batch_size=16"),
+        "stages.joint.epochs=80",
+        "data.mixtures_per_epoch=14754",
+    )
+    assert outcome.status == 0, outcome.err
+    (joint,) = (line for line in outcome.out.splitlines() if "joint" in line)
+    numbers = [cell.strip() for cell in joint.strip("│ ").split("│")]
+    # the paper's network: 59.8 M parameters, 92 GFLOP; 923 batches in each of 80 epochs
+    assert numbers[1] == "59.78 M" and float(numbers[3]) == pytest.approx(92, abs=0.5)
+    assert numbers[-1] == f"{923 * 80:,}"
+    assert re.search(r"background +│ background +│ 5 +│ 3", outcome.out)
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize("debug", ["fast", "profile"])
+def test_debugging_configs_run(train: Train, photos: Path, tmp_path: Path, debug: str) -> None:
+    data = [o for o in tiny(photos) if not o.startswith("net.")]
+    outcome = train(*data, f"debug={debug}", "net.width=0.05", "net.encoder_weights=null")
+    assert outcome.status == 0, outcome.err
+    (run,) = (tmp_path / "runs/debug").iterdir()
+    assert (run / "weights.safetensors").exists()
+    if debug == "profile":
+        assert "run_training_batch" in (run / "fit-profile.txt").read_text()
+
+
+def test_overfitting_repeats_one_batch(train: Train, photos: Path, tmp_path: Path) -> None:
+    settings = tiny(photos, "debug=overfit", "stages=gin", "watching.fingerprints=true")
+    outcome = train(*settings, "data.mixtures_per_epoch=60", "net.width=0.1", "data.sizes=[32x48]")
+    assert outcome.status == 0, outcome.err
+    (path,) = tmp_path.glob("runs/debug/*/gin/metrics.csv")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 30 and len({row["train/fingerprint"] for row in rows}) == 1
+    assert float(rows[-1]["train/loss"]) < 0.75 * float(rows[0]["train/loss"])
+
+
+def test_the_resume_check_ends_with_identical_weights(photos: Path) -> None:
+    overrides = [o for o in tiny(photos) if o.startswith(("data=", "data.background", "data.reflection", "data.held"))]
+    smaller = ["data.mixtures_per_epoch=12", "watching.panel_images=1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "src.resume_check", *overrides, *smaller],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "killed by SIGKILL" in done.stdout and "identical, bit for bit" in done.stdout
+    digests = re.findall(r"weights\.safetensors  ([0-9a-f]{32})", done.stdout)
+    assert len(digests) == 2 and digests[0] == digests[1]
+
+
+def test_the_dashboard_compares_the_ablations() -> None:
+    pytest.importorskip("wandb_workspaces")
+    from crrn.cli.dashboard import build_dashboard
+
+    view = build_dashboard("someone", "crrn", "crrn_full")._to_model().model_dump_json()
+    for words in ("final/background_ssim", "joint/val/reflection_si", "ablation.value", "joint/panel", "crrn_full"):
+        assert words in view

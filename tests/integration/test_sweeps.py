@@ -1,0 +1,140 @@
+"""Sweeps: separate runs, a table of all jobs, and a study that goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Outcome, Zygote, tiny
+from tests.integration.wandb_files import OfflineRun
+
+Train = Callable[..., Outcome]
+
+GIN = ("stages=gin", "stages.gin.epochs=1", "net.architecture=gin")
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "sweep.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_eight_jobs_are_eight_runs(zygote: Zygote, photos: Path) -> None:
+    status, _ = zygote(
+        "-m",
+        *tiny(photos, *GIN, "logger=wandb", "logger.wandb.log_weights=true", "name=eight"),
+        "seed=1,2,3,4",
+        "optimizer=adam,adamw",
+    )
+    assert status == 0, zygote.log.read_text()
+    sweep = zygote.folder / "runs/sweeps/eight"
+    runs = [OfflineRun(folder) for folder in sorted(sweep.glob("*/wandb/offline-run-*"))]
+    assert len({run.run.run_id for run in runs}) == len({run.run.display_name for run in runs}) == len(runs) == 8
+    assert {(run.config["seed"], run.config["optimizer"]["_target_"]) for run in runs} == {
+        (seed, f"torch.optim.{name}") for seed in (1, 2, 3, 4) for name in ("Adam", "AdamW")
+    }
+    for run in runs:
+        assert (run.run.run_group, run.run.job_type, list(run.run.tags)) == ("eight", "train", ["none"])
+        assert run.config["ablation"] == "none"
+        assert len(run.logged("gin/train/loss")) == 3 and len(run.logged("gin/val/gradient_si")) == 1
+        assert run.logged("trainer/global_step")[0] == 1
+        assert run.logged("gin/panel") and run.logged("gin/images")[0]["nrows"] == 3
+        assert run.summary["final/gradient_si"] == run.logged("gin/val/gradient_si")[0]
+        assert [artifact.type for artifact in run.artifacts if artifact.type == "model"] == ["model"]
+        assert run.exit_code == 0
+        kept = {metric.glob_name: metric.summary for metric in run.metrics if metric.glob_name}
+        assert kept["gin/train/*"].min and kept["gin/val/*"].max
+        assert run.summary["gin/train/loss"]["min"] == min(run.logged("gin/train/loss"))
+        assert run.summary["gin/val/gradient_si"]["max"] == run.logged("gin/val/gradient_si")[0]
+
+    rows = table(sweep)
+    assert [row["job"] for row in rows] == [str(n) for n in range(8)]
+    assert {row["status"] for row in rows} == {"done"}
+    by_folder = {row["folder"]: row for row in rows}
+    for folder, row in by_folder.items():
+        assert (
+            float(row["val/gradient_si"])
+            == json.loads((sweep / folder / "summary.json").read_text())["val/gradient_si"]
+        )
+    assert len((sweep / "sweep.md").read_text().splitlines()) == 4 + 8
+    assert "Sweep runs/sweeps/eight" in zygote.log.read_text()
+
+
+def test_a_resumed_run_goes_on_with_its_wandb_run(zygote: Zygote, photos: Path) -> None:
+    settings = tiny(photos, *GIN, "logger=wandb", "name=continued", "watching.checkpoint_every_n_steps=1")
+    status, _ = zygote(*settings, event=40)
+    assert status == -9
+    status, _ = zygote(*settings, "resume=auto")
+    assert status == 0, zygote.log.read_text()
+    before, after = sorted((zygote.folder / "runs/continued/wandb").glob("offline-run-*"))
+    identity = (zygote.folder / "runs/continued/wandb_id").read_text()
+    assert before.name.endswith(identity) and after.name.endswith(identity)
+    assert OfflineRun(after).run.run_id == identity and OfflineRun(after).exit_code == 0
+
+
+def test_a_failed_job_does_not_poison_the_next(train: Train, photos: Path, tmp_path: Path) -> None:
+    outcome = train("-m", *tiny(photos, *GIN, "name=mixed"), "net.width=0.05,-1,0.06", "ema_decay=null,3")
+    assert outcome.status == 1
+    rows = table(tmp_path / "runs/sweeps/mixed")
+    status = {(row["net.width"], row["ema_decay"]): row["status"] for row in rows}
+    assert status == {
+        (width, decay): "done" if width != "-1" and decay == "null" else "failed"
+        for width in ("0.05", "-1", "0.06")
+        for decay in ("null", "3")
+    }
+    assert all(bool(row["error"]) == (row["status"] == "failed") for row in rows)
+    assert "ema_decay=3.0" in rows[1]["error"] or "ema_decay=3" in rows[1]["error"]
+    assert outcome.out.count("failed") >= 4
+
+
+def test_several_devices_in_one_process_group_are_refused(train: Train, photos: Path, tmp_path: Path) -> None:
+    outcome = train("-m", *tiny(photos, "trainer.devices=2"), "ablation=none,l1_only")
+    assert outcome.status == 1
+    assert "trainer.devices=2" in outcome.err and "launcher=slurm" in outcome.err
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_an_interrupted_study_goes_on(zygote: Zygote, photos: Path) -> None:
+    pytest.importorskip("optuna")
+
+    def study(name: str) -> list[str]:
+        return [
+            "-m",
+            *tiny(photos, *GIN, "sweep=optuna", f"name={name}"),
+            "hydra.sweeper.trials=6",
+            "hydra.sweeper.startup_trials=3",
+            "~hydra.sweeper.params",
+            "+hydra.sweeper.params={stages.gin.learning_rate: 'tag(log, interval(1e-5, 1e-2))', seed: 'choice(1, 2)'}",
+        ]
+
+    def values(name: str) -> list[tuple[int, str, float | None, float]]:
+        """Number, state, value and learning rate of all trials, as the storage has them."""
+        database = zygote.folder / f"runs/sweeps/{name}/study.db"
+        with sqlite3.connect(database) as connection:
+            rows = connection.execute(
+                "select trials.number, trials.state, trial_values.value, trial_params.param_value from trials "
+                "join trial_params using (trial_id) left join trial_values using (trial_id) "
+                "where param_name = 'stages.gin.learning_rate' order by trials.number"
+            ).fetchall()
+        connection.close()
+        return rows
+
+    status, events = zygote(*study("straight"))
+    assert status == 0, zygote.log.read_text()
+    straight = values("straight")
+    assert [row[1] for row in straight] == ["COMPLETE"] * 6
+
+    # the events of a trial are about a sixth of all: this is in the fourth
+    status, _ = zygote(*study("stopped"), event=events * 7 // 12)
+    assert status == -9
+    assert [row[1] for row in values("stopped")] == ["COMPLETE"] * 3 + ["RUNNING"]
+    status, _ = zygote(*study("stopped"))
+    assert status == 0, zygote.log.read_text()
+    stopped = values("stopped")
+    assert [row[1] for row in stopped] == ["COMPLETE"] * 3 + ["FAIL"] + ["COMPLETE"] * 3
+    assert [row[2:] for row in stopped if row[1] == "COMPLETE"] == [row[2:] for row in straight]
+    assert len(table(zygote.folder / "runs/sweeps/stopped")) == 6
