@@ -93,7 +93,6 @@ def test_the_resume_check_ends_with_identical_weights(photos: Path) -> None:
 
 
 def test_the_dashboard_compares_the_ablations() -> None:
-    pytest.importorskip("wandb_workspaces")
     from crrn.cli.dashboard import build_dashboard
 
     view = build_dashboard("someone", "crrn", "crrn_full")._to_model().model_dump_json()

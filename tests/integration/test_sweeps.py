@@ -8,8 +8,6 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.integration.conftest import Outcome, Zygote, tiny
 from tests.integration.wandb_files import OfflineRun
 
@@ -99,7 +97,6 @@ def test_several_devices_in_one_process_group_are_refused(train: Train, photos: 
 
 
 def test_an_interrupted_study_goes_on(zygote: Zygote, photos: Path) -> None:
-    pytest.importorskip("optuna")
 
     def study(name: str) -> list[str]:
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 
 from crrn.errors import RunError
@@ -46,7 +47,6 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
 
 
 def test_parquet_holds_the_same_numbers(tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     write_parquet(filled(tmp_path / "cell.csv"))
     table = parquet.read_table(tmp_path / "cell.parquet").to_pydict()
     assert table["image"] == ["a, b", "ü"] and table["psnr"] == [1 / 3, 20.0] and table["ssim_r"] == [None, 0.5]
