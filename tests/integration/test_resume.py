@@ -80,15 +80,14 @@ def whole(zygote: Zygote, photos: Path) -> tuple[Path, int]:
 
 
 def test_killed_at_random_moments(zygote: Zygote, photos: Path, whole: tuple[Path, int]) -> None:
-    run, events = whole
+    run, _ = whole
     rng = random.Random(2)
     kills = 0
     while True:
         moment: dict[str, Any] = {}
-        if kills < 16:
-            moment = (
-                {"event": rng.randrange(8, events // 2)} if rng.random() < 0.7 else {"seconds": rng.uniform(0.4, 2)}
-            )
+        if kills < 12:
+            # Counted by what the process does to the run's files, not by time, which differs between machines.
+            moment = {"event": rng.randrange(8, 32)}
         status, _ = zygote(*settings(photos, "killed"), **moment)
         if status != KILLED:
             break

@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.integration.conftest import Outcome, Zygote, tiny
 from tests.integration.wandb_files import OfflineRun
 
@@ -97,11 +99,12 @@ def test_several_devices_in_one_process_group_are_refused(train: Train, photos: 
 
 
 def test_an_interrupted_study_goes_on(zygote: Zygote, photos: Path) -> None:
+    pytest.importorskip("optuna")
 
     def study(name: str) -> list[str]:
         return [
             "-m",
-            *tiny(photos, *GIN, "sweep=optuna", f"name={name}"),
+            *tiny(photos, *GIN, "sweep=optuna", f"name={name}", "data.mixtures_per_epoch=4", "watching.panel_images=0"),
             "hydra.sweeper.trials=6",
             "hydra.sweeper.startup_trials=3",
             "~hydra.sweeper.params",

@@ -62,7 +62,7 @@ def refuse_shared_processes(trainer: DictConfig, launcher: DictConfig) -> None:
     Raises:
         ConfigError: naming the ways out.
     """
-    isolated = "submitit" in str(launcher.get("_target_"))
+    isolated = "SlurmLauncher" in str(launcher.get("_target_"))
     spawned = any(word in str(trainer.get("strategy")) for word in ("spawn", "fork", "notebook"))
     devices, nodes = trainer.get("devices"), trainer.get("num_nodes", 1)
     single = str(devices) in ("1", "[0]") or (not isinstance(devices, int | str) and len(devices) == 1)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,14 @@ class MixingPlan:
             )
         self._background_index = np.flatnonzero(usable)
         self._backgrounds = photos[usable]
+        self._matching = lru_cache(maxsize=4)(self._match)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: the cache stays behind."""
+        return {name: value for name, value in self.__dict__.items() if name != "_matching"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
         self._matching = lru_cache(maxsize=4)(self._match)
 
     def __call__(self, epoch: int, k: int) -> Recipe:
