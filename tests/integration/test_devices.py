@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Zygote, start, tiny
+from tests.integration.wandb_files import OfflineRun
 
 TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 
@@ -37,7 +38,7 @@ def test_two_processes_train_what_one_does(zygote: Zygote, photos: Path, tmp_pat
     plain = "net._target_=tests.integration.plain.plain_network"
     status, _ = zygote(*settings(photos, plain, "name=one"))
     assert status == 0, zygote.log.read_text()
-    process = start(tmp_path, *settings(photos, plain, "name=two", *TWO))
+    process = start(tmp_path, *settings(photos, plain, "name=two", "logger=wandb", *TWO))
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
     assert "Warning" not in out and "recommended" not in out, out
@@ -52,5 +53,10 @@ def test_two_processes_train_what_one_does(zygote: Zygote, photos: Path, tmp_pat
             assert a["train/fingerprint"] == b["train/fingerprint"]
             for key in a.keys() - {"train/fingerprint", "train/mixtures_per_second", "train/data_share"}:
                 assert b[key] == pytest.approx(a[key], abs=2e-4 if key.endswith("psnr") else 1e-5), key
-    written = [sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()) for run in (one, two)]
+    (offline,) = (two / "wandb").glob("offline-run-*")
+    assert [images["nrows"] for images in OfflineRun(offline).logged("joint/images")] == [7]
+    written = [
+        sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "wandb" not in str(path))
+        for run in (one, two)
+    ]
     assert written[0] == written[1]

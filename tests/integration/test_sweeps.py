@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
+import socket
 import sqlite3
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Outcome, Zygote, tiny
+from tests.integration.conftest import Outcome, Zygote, start, tiny
 from tests.integration.wandb_files import OfflineRun
 
 Train = Callable[..., Outcome]
 
+SLURM = Path(__file__).with_name("slurm.py")
 GIN = ("stages=gin", "stages.gin.epochs=1", "net.architecture=gin")
 
 
 def table(folder: Path) -> list[dict[str, str]]:
     with (folder / "sweep.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def free_port() -> int:
+    """A port that nobody listens on, of those that Lightning derives from SLURM's job ids."""
+    for port in range(15000 + os.getpid() % 9000, 25000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("localhost", port)):
+                return port
+    raise OSError("no free port between 15000 and 25000")
 
 
 def test_eight_jobs_are_eight_runs(zygote: Zygote, photos: Path) -> None:
@@ -91,6 +105,47 @@ def test_a_failed_job_does_not_poison_the_next(train: Train, photos: Path, tmp_p
     assert outcome.out.count("failed") >= 4
 
 
+def test_slurm_runs_each_job_in_a_process_group_of_its_own(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in ("sbatch", "srun", "sacct", "scancel"):
+        shutil.copy(SLURM, commands / name)
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM_JOB_ID", str(free_port() - 15000))  # Lightning's port: 15000 + the id's last digits
+    process = start(
+        tmp_path,
+        "-m",
+        *tiny(photos, *GIN, "name=cluster", "launcher=slurm", "trainer.devices=2", "hydra.launcher.partition=any"),
+        "seed=1,2",
+    )
+    out, _ = process.communicate(timeout=200)
+    sweep = tmp_path / "runs/sweeps/cluster"
+    logs = "\n".join(path.read_text() for path in sweep.rglob("*_log.*"))
+    assert process.returncode == 0, out + logs
+    assert [row["status"] for row in table(sweep)] == ["done", "done"], logs
+    jobs = [sweep / row["folder"] for row in table(sweep)]
+    for job in jobs:
+        log = (job / "train.log").read_text()
+        assert log.count("on 2 devices") == 1, log
+        assert len(log.splitlines()) == len(set(log.splitlines())), log
+        assert (job / ".hydra/config.yaml").exists() and (job / "weights.safetensors").exists()
+    assert (jobs[0] / "weights.safetensors").read_bytes() != (jobs[1] / "weights.safetensors").read_bytes()
+    others = list((sweep / ".submitit").rglob("*_1_log.out"))
+    assert len(others) == 2 and all(path.read_text().count("Stage") == 0 for path in others)
+
+
+def test_jobs_at_a_time_on_this_machine(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    process = start(tmp_path, "-m", *tiny(photos, *GIN, "name=both", "launcher=joblib"), "seed=1,-1,2")
+    out, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, out
+    assert [row["status"] for row in table(tmp_path / "runs/sweeps/both")] == ["done", "failed", "done"], out
+
+
 def test_several_devices_in_one_process_group_are_refused(train: Train, photos: Path, tmp_path: Path) -> None:
     outcome = train("-m", *tiny(photos, "trainer.devices=2"), "ablation=none,l1_only")
     assert outcome.status == 1
@@ -138,3 +193,43 @@ def test_an_interrupted_study_goes_on(zygote: Zygote, photos: Path) -> None:
     assert [row[1] for row in stopped] == ["COMPLETE"] * 3 + ["FAIL"] + ["COMPLETE"] * 3
     assert [row[2:] for row in stopped if row[1] == "COMPLETE"] == [row[2:] for row in straight]
     assert len(table(zygote.folder / "runs/sweeps/stopped")) == 6
+
+
+def test_a_study_gives_up_trials_that_lag_behind(zygote: Zygote, photos: Path) -> None:
+    pytest.importorskip("optuna")
+    status, _ = zygote(
+        "-m",
+        *tiny(photos, *GIN, "sweep=optuna", "name=pruned", "logger=wandb", "stages.gin.epochs=3"),
+        "hydra.sweeper.trials=7",
+        "pruning.startup_trials=2",
+        "~hydra.sweeper.params",
+        "+hydra.sweeper.params={seed: 'range(1, 1000)'}",
+    )
+    assert status == 0, zygote.log.read_text()
+    sweep = zygote.folder / "runs/sweeps/pruned"
+    connection = sqlite3.connect(sweep / "study.db")
+    states = dict(connection.execute("select number, state from trials"))
+    values: dict[int, dict[int, float]] = {number: {} for number in states}
+    for number, step, value in connection.execute(
+        "select number, step, intermediate_value from trial_intermediate_values join trials using (trial_id)"
+    ):
+        values[number][step] = value
+    connection.close()
+    assert len(states) == 7 and set(states.values()) == {"COMPLETE", "PRUNED"}
+
+    # given up is a trial whose best is below the median of those that were complete before, after the second epoch
+    for number, state in states.items():
+        before = [values[other][1] for other in range(number) if states[other] == "COMPLETE"]
+        lags = len(before) >= 2 and max(values[number][0], values[number][1]) < statistics.median(before)
+        assert (state == "PRUNED") == lags, (number, values)
+        assert len(values[number]) == (2 if lags else 3)
+
+    rows = table(sweep)
+    assert [row["status"] for row in rows] == [
+        {"COMPLETE": "done", "PRUNED": "pruned"}[states[number]] for number in range(7)
+    ]
+    for row in rows:
+        (offline,) = (sweep / row["folder"] / "wandb").glob("offline-run-*")
+        run = OfflineRun(offline)
+        assert run.exit_code == 0
+        assert len(run.logged("gin/val/gradient_si")) == (2 if row["status"] == "pruned" else 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,18 +29,31 @@ def config_folder() -> Path:
 
 
 def register_resolvers() -> None:
-    """Makes ``${crrn.run_dir:...}`` and ``${crrn.slug:...}`` known to OmegaConf."""
+    """Makes ``${crrn.run_dir:...}``, ``${crrn.slug:...}`` and ``${crrn.if_writing:...}`` known to OmegaConf."""
     OmegaConf.register_new_resolver("crrn.run_dir", run_directory, replace=True)
     OmegaConf.register_new_resolver("crrn.slug", slug, replace=True)
+    OmegaConf.register_new_resolver("crrn.if_writing", if_writing, replace=True)
 
 
-def run_directory(root: str, name: str, ablation: str, resume: str | None) -> str:
-    """``runs/NAME``, with the ablation's name behind it; the run that ``resume`` names wins."""
+def run_directory(root: str, name: str, ablation: str, resume: str | None, dry_run: bool = False) -> str:
+    """``runs/NAME``, with the ablation's name behind it; the run that ``resume`` names wins. A dry run has none."""
+    if dry_run:
+        return "."
     if resume not in (None, "", "auto"):
         path = Path(str(resume))
         return str(path.parent.parent if path.suffix == ".ckpt" else path)
     # a name such as 1 or nan reaches this as a number
     return str(Path(root) / (str(name) if ablation == "none" else f"{name}-{ablation}"))
+
+
+def if_writing(dry_run: bool, value: str, otherwise: str | None) -> str | None:
+    """``value`` where Hydra may write its files: in the first process of a run, unless it is a dry run."""
+    return otherwise if dry_run or process_rank() > 0 else value
+
+
+def process_rank() -> int:
+    """This process's number among those of a run on several devices, from what Lightning, torchrun or SLURM set."""
+    return int(next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0))
 
 
 def slug(overrides: str) -> str:

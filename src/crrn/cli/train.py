@@ -13,7 +13,6 @@ import os
 import sys
 import time
 import traceback
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,30 +22,24 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from crrn.cli.config import build, config_folder, refuse_unknown, register_resolvers, settings_of
+from crrn.cli.config import build, config_folder, process_rank, refuse_unknown, register_resolvers, settings_of
 from crrn.cli.sweeps import SweepCallback, record_job, refuse_shared_processes
 from crrn.errors import CrrnError, Pruned
 
 log = logging.getLogger(__name__)
 
+# At import, not in main(): a launcher's jobs begin in processes of their own, which import this module alone.
+register_resolvers()
+
 
 def main() -> None:
     """The command. Exits with status 1 if a job failed."""
-    register_resolvers()
-    if process_rank() > 0:
-        # Only the first process of a run on several devices writes: no config files, no log file from this one.
-        sys.argv += ["hydra.output_subdir=null", "hydra/job_logging=stdout", "hydra.job_logging.root.level=ERROR"]
     failures: list[CrrnError] = []
     SweepCallback.failed = 0
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(
         partial(job, failures=failures)
     )()
     sys.exit(1 if failures or SweepCallback.failed else 0)
-
-
-def process_rank() -> int:
-    """This process's number among those of a run on several devices, from what Lightning, torchrun or SLURM set."""
-    return int(next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), 0))
 
 
 def job(cfg: DictConfig, failures: list[CrrnError]) -> float:
@@ -136,10 +129,6 @@ def train(
     from crrn.training.summary import write_summary
 
     quieten("lightning.pytorch", "lightning.fabric")
-    # Lightning's own; data.num_workers says why; the metrics are means over all devices before they are logged
-    warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
-    warnings.filterwarnings("ignore", ".*does not have many workers")
-    warnings.filterwarnings("ignore", "It is recommended to use .self.log")
     # A network that starts as the identity works on denormals at first, which CPUs do ten times slower.
     torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("high")
@@ -178,6 +167,9 @@ def train(
         )
         log_result(run.path, metrics)
         failed = False
+    except Pruned:
+        failed = False
+        raise
     finally:
         close_loggers(failed)
     if run.writes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as L
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
@@ -15,11 +16,12 @@ from crrn.mixing import Mixture
 from crrn.training.modules import target_layers
 
 METRICS = {"ssim": ssim, "si": si, "psnr": psnr}
+PICTURES = ("mixture", "estimate", "truth")
 
 
 class ImageTable(Callback):
-    """Sends W&B a table after a stage's last validation: a row for each validation mixture of the first device, with
-    the pictures of mixture, estimate and truth and the metrics of the estimate and of the identity.
+    """Sends W&B a table after a stage's last validation: a row for each validation mixture, with the pictures of
+    mixture, estimate and truth and the metrics of the estimate and of the identity.
 
     The layer is the background, or the gradient where only GiN is trained. Does nothing without W&B.
     """
@@ -38,8 +40,6 @@ class ImageTable(Callback):
     ) -> None:
         if not wandb_loggers(trainer) or trainer.current_epoch + 1 != trainer.max_epochs:
             return
-        import wandb
-
         assert isinstance(outputs, Layers)
         estimate, target, identity = compared(batch, outputs)
         values = [
@@ -48,14 +48,38 @@ class ImageTable(Callback):
             for metric in METRICS.values()
         ]
         for n in range(len(target)):
-            pictures = [wandb.Image(to_picture(layer[n].float())) for layer in (batch.mixture, estimate, target)]
-            self._rows.append([len(self._rows), *pictures, *(column[n] for column in values)])
+            pictures = [to_picture(layer[n].float()) for layer in (batch.mixture, estimate, target)]
+            # Rank r validates the mixtures r, r + world_size, r + 2 world_size ...
+            number = len(self._rows) * trainer.world_size + trainer.global_rank
+            self._rows.append([number, *pictures, *(column[n] for column in values)])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._rows:
-            columns = ["number", "mixture", "estimate", "truth", *METRICS, *(f"identity {name}" for name in METRICS)]
-            for logger in wandb_loggers(trainer):
-                logger.log_table("images", columns=columns, data=self._rows)
+        if not wandb_loggers(trainer) or trainer.current_epoch + 1 != trainer.max_epochs:
+            return
+        rows = gathered(self._rows, trainer.is_global_zero)
+        if not trainer.is_global_zero:
+            return
+        import wandb
+
+        columns = ["number", *PICTURES, *METRICS, *(f"identity {name}" for name in METRICS)]
+        data = [
+            [
+                value if column not in PICTURES else wandb.Image(value)
+                for column, value in zip(columns, row, strict=True)
+            ]
+            for row in sorted(rows, key=lambda row: row[0])
+        ]
+        for logger in wandb_loggers(trainer):
+            logger.log_table("images", columns=columns, data=data)
+
+
+def gathered(rows: list[Any], main: bool) -> list[Any]:
+    """The rows of all devices, on the main process; nothing on the others."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return rows
+    shares: list[list[Any]] = [[] for _ in range(dist.get_world_size())]
+    dist.gather_object(rows, shares if main else None)
+    return [row for share in shares for row in share]
 
 
 def compared(batch: Mixture, estimate: Layers) -> tuple[Any, Any, Any]:
@@ -66,5 +90,5 @@ def compared(batch: Mixture, estimate: Layers) -> tuple[Any, Any, Any]:
 
 
 def wandb_loggers(trainer: L.Trainer) -> list[WandbLogger]:
-    """The run's W&B loggers, on the process that logs."""
-    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger) and trainer.is_global_zero]
+    """The run's W&B loggers; those of the other ranks write nothing."""
+    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]

@@ -6,6 +6,7 @@ validation step are, and which weights the optimizer may touch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -75,6 +76,13 @@ class StageTraining(L.LightningModule):
         self.terms: dict[str, Tensor] = {}
         """The loss and its terms at the latest training step, detached and still on the device."""
         self.quality = nn.ModuleDict({name: ImageQuality() for name in (*Layers._fields, *IDENTITY)})
+
+    def setup(self, stage: str) -> None:
+        # Here, as processes that are spawned for further devices begin here.
+        warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", ".*does not have many workers")  # data.num_workers says why
+        # The metrics are means over all devices before they are logged.
+        warnings.filterwarnings("ignore", "It is recommended to use .self.log")
 
     def forward(self, mixture: Tensor) -> Layers:
         """Estimates the layers of ``mixture``, (N, 3, H, W) in [0, 1]."""

@@ -12,8 +12,8 @@ from crrn.training.modules import StageTraining
 
 
 class Pruning(Callback):
-    """Reports the monitored metric after each validation of the run's last stage, and gives the run up where it is
-    below the median of the study's other trials at that epoch.
+    """Reports the monitored metric after each validation of the run's last stage, and gives the run up where its best
+    so far is below the median of the study's complete trials at that epoch.
 
     Args:
         study: the study's name.
@@ -41,15 +41,16 @@ class Pruning(Callback):
         assert isinstance(pl_module, StageTraining)
         lagging = False
         if trainer.is_global_zero and not trainer.sanity_checking:
-            lagging = self._report(float(trainer.callback_metrics[pl_module.monitor]), trainer.current_epoch)
-        # The last epoch's end is the stage's: nothing would be saved by leaving out the rest.
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if trainer.strategy.broadcast(lagging) and not last:
+            # The last epoch's end is the stage's: nothing would be saved by giving up there.
+            last = trainer.current_epoch + 1 == trainer.max_epochs
+            lagging = self._report(float(trainer.callback_metrics[pl_module.monitor]), trainer.current_epoch, last)
+        if trainer.strategy.broadcast(lagging):
             raise Pruned(
                 f"Given up after epoch {trainer.current_epoch + 1}: {pl_module.monitor} lags behind other trials."
             )
 
-    def _report(self, value: float, epoch: int) -> bool:
+    def _report(self, value: float, epoch: int, last: bool) -> bool:
+        """Tells the study the metric; gives whether to give up, and notes that in the study."""
         import optuna
 
         trial: Any = optuna.Trial(
@@ -63,6 +64,6 @@ class Pruning(Callback):
         # A resumed run repeats the epochs after its checkpoint.
         if epoch not in trial.study._storage.get_trial(self.trial).intermediate_values:
             trial.report(value, epoch)
-        lagging: bool = trial.should_prune()
+        lagging = not last and bool(trial.should_prune())  # Optuna gives NumPy's
         trial.set_user_attr("pruned", lagging)
         return lagging
