@@ -14,7 +14,7 @@ class Layers(NamedTuple):
     Attributes:
         background: B, the scene behind the glass, (N, 3, H, W), nominally in [0, 1], unclipped.
         reflection: R, what the glass reflects, (N, 3, H, W), nominally in [0, 1], unclipped.
-        gradient: the gradient magnitude of B, (N, 1, H, W), in [0, 1].
+        gradient: the gradient magnitude of B as the network means it, (N, 1, H, W), nominally in [0, 1].
     """
 
     background: Tensor | None = None

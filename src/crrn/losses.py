@@ -1,4 +1,4 @@
-"""The loss of CRRN as named terms with weights (paper Eq. 3-7)."""
+"""The losses of CRRN (paper Eq. 3-7) and of CEILNet as named terms with weights."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from crrn.errors import ConfigError
 from crrn.image import similarity
 from crrn.layers import Layers
 
-TERMS = ("ssim", "si", "l1")
-"""Of an estimate x and its target y, each a mean over all pixels: 1 - SSIM(x, y); 1 - SI(x, y); |x - y|."""
+TERMS = ("ssim", "si", "l1", "mse", "derivative_l1")
+"""Of an estimate x and its target y, each a mean over all pixels: 1 - SSIM(x, y); 1 - SI(x, y); |x - y|; (x - y)^2;
+|d(x - y)| along W plus that along H, d the forward differences inside the image."""
 
 
 class ReconstructionLoss(nn.Module):
     """Weighted sum of named terms on the three layers.
 
-    A term is "ssim" = 1 - mean SSIM (Eq. 4), "si" = 1 - mean SI (Eq. 5) or "l1" = mean absolute difference; SSIM and
-    SI are as in `crrn.image.similarity`. A weight that is absent, None or 0 leaves its term out: it is not computed.
-    Eq. 7 is background={"ssim": 0.8, "l1": 1}, reflection={"ssim": 1}, gradient={"si": 1}: gamma = 0.8 multiplies the
-    background's SSIM alone.
+    A term is "ssim" = 1 - mean SSIM (Eq. 4), "si" = 1 - mean SI (Eq. 5), "l1" = mean absolute difference, "mse" = mean
+    squared difference or "derivative_l1", see `TERMS`; SSIM and SI are as in `crrn.image.similarity`. A weight that is
+    absent, None or 0 leaves its term out: it is not computed. Eq. 7 is background={"ssim": 0.8, "l1": 1},
+    reflection={"ssim": 1}, gradient={"si": 1}: gamma = 0.8 multiplies the background's SSIM alone.
 
     Args:
         background, reflection, gradient: weight of each term on that layer.
@@ -91,10 +92,21 @@ def _terms(x: Tensor, y: Tensor, names: Mapping[str, float]) -> dict[str, Tensor
     if maps.keys() & names.keys():
         moments = similarity.moments(x, y)
         values = {name: 1 - maps[name](moments).mean() for name in names if name in maps}
-    if "l1" in names:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        values["l1"] = (x.to(dtype) - y).abs().mean()
+    errors: dict[str, Callable[[Tensor], Tensor]] = {
+        "l1": lambda error: error.abs().mean(),
+        "mse": lambda error: error.square().mean(),
+        "derivative_l1": _derivative_l1,
+    }
+    if errors.keys() & names.keys():
+        difference = x.to(torch.promote_types(x.dtype, torch.float32)) - y
+        values |= {name: errors[name](difference) for name in names if name in errors}
     return values
+
+
+def _derivative_l1(error: Tensor) -> Tensor:
+    """Mean |forward difference| along W plus the same along H; 0 along a side of one pixel."""
+    slopes = [error.diff(dim=dim).abs().mean() for dim in (-1, -2) if error.shape[dim] > 1]
+    return torch.stack(slopes).sum() if slopes else 0 * error.sum()
 
 
 def _weights(layer: str, terms: Mapping[str, float | None]) -> dict[str, float]:

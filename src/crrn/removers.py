@@ -68,8 +68,9 @@ def remover_label(name: RemoverName) -> str:
     path = Path(name)
     if path.is_dir() or path.suffix not in CHECKPOINT_SUFFIXES:
         return path.name
-    stage = path.parent.parent.name if path.parent.name in ("gin", "joint") else path.parent.name
-    return stage if path.stem in ("weights", "last", "best") and stage else path.stem
+    in_stage = (path.parent.parent / "run.json").exists()
+    run = path.parent.parent.name if in_stage else path.parent.name
+    return run if path.stem in ("weights", "last", "best") and run else path.stem
 
 
 def remover_digest(name: RemoverName) -> str:

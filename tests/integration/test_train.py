@@ -18,8 +18,7 @@ import crrn
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
 from crrn.nets import build_network
-from crrn.training import GinPretraining, JointTraining
-from crrn.training.modules import target_layers
+from crrn.training import StageTraining
 from crrn.training.schedules import multistep
 from tests.integration.conftest import ROOT, SHORT, Outcome, tiny
 
@@ -203,14 +202,14 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_same_weights_bit_for_bit(
     assert train(*both, "name=whole").status == 0
 
     with monkeypatch.context() as patched:
-        training_step = JointTraining.training_step
+        training_step = StageTraining.training_step
 
-        def stop_at_step_4(self: JointTraining, batch: Mixture, batch_idx: int) -> torch.Tensor:
+        def stop_at_step_4(self: StageTraining, batch: Mixture, batch_idx: int) -> torch.Tensor:
             if self.trainer.global_step == 4:
                 raise Stopped
             return training_step(self, batch, batch_idx)
 
-        patched.setattr(JointTraining, "training_step", stop_at_step_4)
+        patched.setattr(StageTraining, "training_step", stop_at_step_4)
         assert train(*both, "name=stopped").status != 0
     assert not (tmp_path / "runs/stopped/weights.safetensors").exists()
     assert train(*both, "name=stopped", "resume=auto").status == 0
@@ -227,16 +226,16 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_same_weights_bit_for_bit(
 
 def test_each_stage_trains_its_parameters_and_no_other(photos: Path, tmp_path: Path) -> None:
     net = build_network("crrn", width=0.05)
-    for part, module_class, loss in (
-        (net.gin, GinPretraining, ReconstructionLoss(gradient={"si": 1.0})),
-        (net, JointTraining, ReconstructionLoss({"ssim": 0.8, "l1": 1.0}, {"ssim": 1.0}, {"si": 1.0})),
+    for part, loss in (
+        (net.stages()["gin"], ReconstructionLoss(gradient={"si": 1.0})),
+        (net.stages()["joint"], ReconstructionLoss({"ssim": 0.8, "l1": 1.0}, {"ssim": 1.0}, {"si": 1.0})),
     ):
         # the head starts at zero, which keeps gradients from what lies before it at the very first step
         torch.nn.init.normal_(net.iin.head[-1].weight, std=0.01)
         net.zero_grad()
-        module = module_class(part, loss, torch.optim.Adam, 1e-3, multistep)
+        module = StageTraining(part, loss, torch.optim.Adam, 1e-3, multistep)
         batch = Mixture(*torch.rand(3, 2, 3, 64, 64))
-        module.loss(module(batch.mixture), target_layers(batch))[0].backward()
+        module.loss(module(batch.mixture), module.targets(batch))[0].backward()
         trained = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
         assert trained == {name for name, _ in net.named_parameters() if part is net or name.startswith("gin.")}
         assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in part.parameters())
@@ -250,7 +249,7 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_shipped_experiment_takes_a_step(train: Train, photos: Path, tmp_path: Path, experiment: str) -> None:
     overrides = [override for override in tiny(photos) if not override.startswith("data=")]
-    shorter = ("trainer.limit_train_batches=1", "stages.gin.epochs=1", "stages.joint.epochs=51", "stages.order=[joint]")
+    shorter = ("trainer.limit_train_batches=1", "stages.joint.epochs=51", "stages.order=[joint]")
     outcome = train(f"experiment={experiment}", "data=folders", *overrides, *shorter, "+trainer.max_steps=1")
     assert outcome.status == 0, outcome.err
 

@@ -133,7 +133,7 @@ def test_low_precision_is_computed_in_float32():
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"background": {"mse": 1}}, r"loss\.background\.mse is not a term: choose of ssim, si, l1"),
+        ({"background": {"huber": 1}}, r"loss\.background\.huber is not a term: choose of ssim, si, l1"),
         ({"gradient": {"si": -1}}, r"loss\.gradient\.si=-1 is not a weight"),
         ({"gradient": {"si": float("nan")}}, r"loss\.gradient\.si=nan is not a weight"),
         ({"gradient": {"si": "much"}}, r"loss\.gradient\.si=much is not a weight"),

@@ -28,6 +28,11 @@ def config_folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "conf"
 
 
+def known_stages() -> list[str]:
+    """The names of all networks' stages: those of the files in ``conf/stage``."""
+    return sorted(path.stem for path in (config_folder() / "stage").glob("*.yaml"))
+
+
 def register_resolvers() -> None:
     """Makes ``${crrn.run_dir:...}``, ``${crrn.slug:...}`` and ``${crrn.if_writing:...}`` known to OmegaConf."""
     OmegaConf.register_new_resolver("crrn.run_dir", run_directory, replace=True)

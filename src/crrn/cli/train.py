@@ -22,7 +22,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from crrn.cli.config import build, config_folder, process_rank, refuse_unknown, register_resolvers, settings_of
+from crrn.cli.config import (
+    build,
+    config_folder,
+    known_stages,
+    process_rank,
+    refuse_unknown,
+    register_resolvers,
+    settings_of,
+)
 from crrn.cli.sweeps import SweepCallback, record_job, refuse_shared_processes
 from crrn.errors import CrrnError, Pruned
 
@@ -116,8 +124,9 @@ def train(
 ) -> float:
     """Builds what the settings name and trains it; the parameters are the keys of ``conf/train.yaml``."""
     config = {key: value for key, value in locals().items() if key not in ("folder", "config_yaml")}
-    refuse_unknown(stages, ["order", "gin", "joint"], "stages", "stages")
-    refuse_unknown(dict.fromkeys(stages["order"]), ["gin", "joint"], "stages.order", "stages.order")
+    refuse_unknown(stages, ["order", *known_stages()], "stages", "stages")
+    there = [stage for stage, node in stages.items() if isinstance(node, dict) and "_target_" in node]
+    refuse_unknown(dict.fromkeys(stages["order"]), there, "stages.order", "stages.order")
 
     import lightning.pytorch as L
     import torch

@@ -1,9 +1,21 @@
 """The learned reflection removers, and the one way to build, save and load them."""
 
 from crrn.nets.build import build_network
+from crrn.nets.ceilnet import CEILNet
 from crrn.nets.crrn import CRRN
 from crrn.nets.gin import GiN
 from crrn.nets.iin import IiN
+from crrn.nets.network import Network
 from crrn.nets.weights import load_network, network_config, save_network
 
-__all__ = ["CRRN", "GiN", "IiN", "build_network", "load_network", "network_config", "save_network"]
+__all__ = [
+    "CEILNet",
+    "CRRN",
+    "GiN",
+    "IiN",
+    "Network",
+    "build_network",
+    "load_network",
+    "network_config",
+    "save_network",
+]

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crrn.image.padding import crop, pad_to_multiple
-from crrn.layers import Layers, Remover
+from crrn.layers import Layers
 from crrn.nets.blocks import initialise, scaled
+from crrn.nets.network import Network
 
 RESIDUAL_BLOCKS = 13
 CHANNELS = 64
@@ -31,8 +32,8 @@ def edge_map(image: Tensor) -> Tensor:
     return both.sum(1, keepdim=True) / 2
 
 
-class CEILNetwork(nn.Module):
-    """The network that E-CNN and I-CNN both are: 32 layers, all at 64 channels.
+class Cascaded(Network):
+    """The network that E-CNN and I-CNN both are: 32 layers, all at 64 channels; its gradients are `edge_map`s.
 
     conv 3x3, conv 3x3, conv 3x3 stride 2; 13 residual blocks (conv, BN, ReLU, conv, BN, sum, ReLU); transposed conv
     4x4 stride 2, conv 3x3, conv 1x1. BatchNorm and ReLU follow every convolution before and after the blocks but the
@@ -45,6 +46,8 @@ class CEILNetwork(nn.Module):
     Raises:
         ConfigError: the width is not positive.
     """
+
+    gradient_of = staticmethod(edge_map)
 
     def __init__(self, channels_in: int, channels_out: int, width: float = 1.0) -> None:
         super().__init__()
@@ -85,41 +88,82 @@ class ResidualBlock(nn.Module):
         return F.relu(x + self.branch(x))
 
 
-class EdgeNet(CEILNetwork):
+class EdgeNet(Cascaded):
     """E-CNN: from a mixture and its edges to the edges of the background.
 
     Args:
-        width: see `CEILNetwork`.
+        width: see `Cascaded`.
     """
+
+    estimates = ("gradient",)
+    monitor = "val/gradient_psnr"
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__(4, 1, width)
+        self.config = {"architecture": "ceilnet_edges", "width": float(width)}
 
-    def forward(self, mixture: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] -> (N, 1, H, W), an estimate of `edge_map` of the background, unclipped."""
-        return self.infer(torch.cat((mixture, edge_map(mixture)), dim=1)).to(mixture.dtype)
+    def stages(self) -> dict[str, Network]:
+        """Its own."""
+        return {"edges": self}
+
+    def forward(self, mixture: Tensor) -> Layers:
+        """Estimate the background's edges.
+
+        Args:
+            mixture: (N, 3, H, W) in [0, 1], any H, W >= 1.
+
+        Returns:
+            Layers with `gradient`, (N, 1, H, W), an estimate of `edge_map` of the background, unclipped, of the
+            mixture's dtype.
+        """
+        return Layers(gradient=self.infer(torch.cat((mixture, edge_map(mixture)), dim=1)).to(mixture.dtype))
 
 
-class ImageNet(CEILNetwork):
+class ImageNet(Cascaded):
     """I-CNN: from a mixture and the edges of its background to the background. (Not the data set.)
 
     Args:
-        width: see `CEILNetwork`.
+        width: see `Cascaded`.
     """
+
+    estimates = ("background", "reflection")
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__(4, 3, width)
+        self.config = {"architecture": "ceilnet_image", "width": float(width)}
 
-    def forward(self, mixture: Tensor, edges: Tensor) -> Tensor:
-        """(N, 3, H, W) in [0, 1] and (N, 1, H, W) -> the background, (N, 3, H, W), unclipped."""
-        return self.infer(torch.cat((mixture, edges), dim=1)).to(mixture.dtype)
+    def stages(self) -> dict[str, Network]:
+        """Its own."""
+        return {"image": self}
+
+    def forward(self, mixture: Tensor, edges: Tensor | None = None) -> Layers:
+        """Estimate background and reflection, I - B.
+
+        Args:
+            mixture: (N, 3, H, W) in [0, 1], any H, W >= 1.
+            edges: of the background, (N, 1, H, W); None takes the mixture's, as if there were no reflection in them.
+
+        Returns:
+            Layers with `background` and `reflection`, unclipped, of the mixture's dtype.
+        """
+        edges = edge_map(mixture) if edges is None else edges
+        background = self.infer(torch.cat((mixture, edges), dim=1)).to(mixture.dtype)
+        return Layers(background, mixture - background)
+
+    def taught(self, mixture: Tensor, background: Tensor) -> Layers:
+        """The estimate given the edges of the true background."""
+        return self(mixture, edge_map(background))
 
 
-class CEILNet(Remover):
+class CEILNet(Network):
     """The cascade: E-CNN gives the background's edges, I-CNN the background; the reflection is I - B.
 
     Published training has three phases, 40 epochs for each network, I-CNN with the true background's edges, then both
-    joined: `edge_net` alone with `edge_loss`, `image_net` alone with `image_loss`, both with `joint_loss`.
+    joined. Their losses, as weights of `crrn.losses.ReconstructionLoss`, the edges in the place of the gradient:
+
+    - edges: gradient={"mse": 1}
+    - image: background={"mse": 0.2, "derivative_l1": 0.4}
+    - joint: both, the edges by 0.4
 
     Args:
         width: factor of the 64 channels; 1.0 is published.
@@ -128,7 +172,7 @@ class CEILNet(Remover):
         ConfigError: the width is not positive.
     """
 
-    estimates = ("background", "reflection")
+    estimates = Layers._fields
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -136,46 +180,23 @@ class CEILNet(Remover):
         self.edge_net = EdgeNet(width)
         self.image_net = ImageNet(width)
 
+    def stages(self) -> dict[str, Network]:
+        """Each network alone, then both."""
+        return {"edges": self.edge_net, "image": self.image_net, "joint": self}
+
+    gradient_of = staticmethod(edge_map)
+
     def forward(self, mixture: Tensor) -> Layers:
-        """Estimate background and reflection.
+        """Estimate all three layers; nothing is detached between the networks.
 
         Args:
             mixture: (N, 3, H, W) in [0, 1], any H, W >= 1.
 
         Returns:
-            Layers with `background` and `reflection`, (N, 3, H, W), unclipped, of the mixture's dtype. The edges are
-            not the Sobel magnitude that `Layers.gradient` means; `infer` gives them.
+            Layers of the mixture's size and dtype, unclipped; `gradient` is an `edge_map`.
         """
-        background, _ = self.infer(mixture)
-        return Layers(background, mixture - background)
-
-    def infer(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
-        """The background (N, 3, H, W) and its edges (N, 1, H, W), both unclipped; nothing is detached between."""
-        edges = self.edge_net(mixture)
-        return self.image_net(mixture, edges), edges
-
-
-def edge_loss(edges: Tensor, background: Tensor) -> Tensor:
-    """E-CNN's loss: mean squared error of estimated edges (N, 1, H, W) to `edge_map` of the background (N, 3, H, W)."""
-    return F.mse_loss(edges, edge_map(background))
-
-
-def image_loss(estimate: Tensor, background: Tensor) -> Tensor:
-    """I-CNN's loss: 0.2 MSE + 0.4 mean |difference of x derivatives| + 0.4 the same along y.
-
-    Both are (N, 3, H, W); the derivatives are forward differences inside the image, 0 for a side of one pixel.
-    """
-    error = estimate - background
-    loss = 0.2 * error.square().mean()
-    for dim in (-1, -2):
-        if error.shape[dim] > 1:
-            loss = loss + 0.4 * error.diff(dim=dim).abs().mean()
-    return loss
-
-
-def joint_loss(estimate: Tensor, edges: Tensor, background: Tensor) -> Tensor:
-    """The loss of both networks: 0.4 `edge_loss` + `image_loss`."""
-    return 0.4 * edge_loss(edges, background) + image_loss(estimate, background)
+        edges = self.edge_net(mixture).gradient
+        return self.image_net(mixture, edges)._replace(gradient=edges)
 
 
 def _unit(convolution: nn.Conv2d | nn.ConvTranspose2d) -> tuple[nn.Module, ...]:

@@ -7,12 +7,13 @@ import os
 from torch import Tensor
 
 from crrn.image.padding import crop, pad_to_multiple
-from crrn.layers import Layers, Remover
+from crrn.layers import Layers
 from crrn.nets.gin import MULTIPLE, GiN
 from crrn.nets.iin import IiN
+from crrn.nets.network import Network
 
 
-class CRRN(Remover):
+class CRRN(Network):
     """From a mixture to background, reflection and the background's gradient, in one pass.
 
     GiN's decoder features guide every level of IiN. Both parts are trained together, nothing is detached between them.
@@ -33,6 +34,10 @@ class CRRN(Remover):
         self.config = {"architecture": "crrn", "width": float(width)}
         self.gin = GiN(width)
         self.iin = IiN(width, encoder_weights, gradient_features=True)
+
+    def stages(self) -> dict[str, Network]:
+        """GiN alone, then the whole network (paper Sec. 4.3)."""
+        return {"gin": self.gin, "joint": self}
 
     def forward(self, mixture: Tensor) -> Layers:
         """Estimate all three layers.

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from crrn.image.gradient import gradient_magnitude
 from crrn.image.padding import crop, pad_to_multiple
-from crrn.layers import Layers, Remover
+from crrn.layers import Layers
 from crrn.nets.blocks import conv, initialise, scaled, upsample
+from crrn.nets.network import Network
 
 MULTIPLE = 32
 """Image sides are padded to a multiple of this: both networks halve them five times."""
@@ -20,7 +21,7 @@ FEATURES = tuple(channels_up for _, channels_up in DECODER)
 """Channels, at width 1, of the five decoder features that IiN takes over: at 1/16, 1/8, 1/4, 1/2 and 1 of the size."""
 
 
-class GiN(Remover):
+class GiN(Network):
     """From a mixture to the gradient of its background.
 
     Input is the mixture with its own gradient as fourth channel (paper). Five encoder stages of conv 3x3 and conv 4x4
@@ -37,6 +38,7 @@ class GiN(Remover):
     """
 
     estimates = ("gradient",)
+    monitor = "val/gradient_si"
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
@@ -57,6 +59,10 @@ class GiN(Remover):
             channels = up
         self.output = nn.Conv2d(channels, 1, 5, padding=2)
         initialise(self)
+
+    def stages(self) -> dict[str, Network]:
+        """Its own."""
+        return {"gin": self}
 
     def forward(self, mixture: Tensor) -> Layers:
         """Estimate the background's gradient.

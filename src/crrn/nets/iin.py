@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from crrn.image.padding import crop, pad_to_multiple
-from crrn.layers import Layers, Remover
+from crrn.layers import Layers
 from crrn.nets.blocks import Branches, conv, initialise, scaled, upsample
 from crrn.nets.gin import FEATURES, MULTIPLE
+from crrn.nets.network import Network
 from crrn.nets.vgg import VGG16
 
 FEATURE_A = (((1, 96), (7, 192)), ((3, 192),), ((1, 256), (3, 256), (3, 192)))
@@ -23,7 +24,7 @@ UPSAMPLING = (256, 128, 64, 32, 16)
 """Channels of each of the three parallel transposed convolutions of the five levels."""
 
 
-class IiN(Remover):
+class IiN(Network):
     """From a mixture to its background and reflection.
 
     VGG16 leads to 1/32 of the size, one conv 3x3 replaces its fully connected layers, feature extraction A follows;

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from crrn.data import MixtureDataModule
-from crrn.layers import Layers, Remover
+from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
+from crrn.nets import Network
 from crrn.training.modules import describe
 from crrn.training.stages import Stage, part_of
 
@@ -24,7 +25,7 @@ PROBE = (96, 160)
 
 
 def show_dry_run(
-    net: Remover, stages: Mapping[str, Stage], data: MixtureDataModule, devices: Any = 1, accumulate: int = 1
+    net: Network, stages: Mapping[str, Stage], data: MixtureDataModule, devices: Any = 1, accumulate: int = 1
 ) -> None:
     """Prints a table of the stages and one of the data."""
     table = Table(title=f"Dry run of {describe(net.config)}: nothing is trained")
@@ -32,7 +33,7 @@ def show_dry_run(
         table.add_column(label, justify="left" if label in ("Stage", "Size") else "right")
     batches = -(-data.mixtures_per_epoch // data.batch_size)
     for name, stage in stages.items():
-        part, _ = part_of(net, name)
+        part = part_of(net, name)
         parameters = sum(parameter.numel() for parameter in part.parameters())
         for number, (height, width) in enumerate(data.sizes):
             memory = training_memory(part, stage.loss, data.batch_size, height, width)

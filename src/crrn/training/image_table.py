@@ -13,7 +13,7 @@ from crrn.image.picture import to_picture
 from crrn.layers import Layers
 from crrn.metrics import psnr, si, ssim
 from crrn.mixing import Mixture
-from crrn.training.modules import target_layers
+from crrn.training.modules import StageTraining
 
 METRICS = {"ssim": ssim, "si": si, "psnr": psnr}
 PICTURES = ("mixture", "estimate", "truth")
@@ -23,7 +23,7 @@ class ImageTable(Callback):
     """Sends W&B a table after a stage's last validation: a row for each validation mixture, with the pictures of
     mixture, estimate and truth and the metrics of the estimate and of the identity.
 
-    The layer is the background, or the gradient where only GiN is trained. Does nothing without W&B.
+    The layer is the background, or the gradient where only that is estimated. Does nothing without W&B.
     """
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -40,8 +40,8 @@ class ImageTable(Callback):
     ) -> None:
         if not wandb_loggers(trainer) or trainer.current_epoch + 1 != trainer.max_epochs:
             return
-        assert isinstance(outputs, Layers)
-        estimate, target, identity = compared(batch, outputs)
+        assert isinstance(outputs, Layers) and isinstance(pl_module, StageTraining)
+        estimate, target, identity = compared(pl_module, batch, outputs)
         values = [
             metric(image.float().clamp(0, 1), target.float()).tolist()
             for image in (estimate, identity)
@@ -82,11 +82,11 @@ def gathered(rows: list[Any], main: bool) -> list[Any]:
     return [row for share in shares for row in share]
 
 
-def compared(batch: Mixture, estimate: Layers) -> tuple[Any, Any, Any]:
+def compared(module: StageTraining, batch: Mixture, estimate: Layers) -> tuple[Any, Any, Any]:
     """Estimate, truth and identity of the background, or else of its gradient."""
     layer = "background" if estimate.background is not None else "gradient"
-    identity = target_layers(Mixture(batch.mixture, batch.mixture, batch.reflection))
-    return getattr(estimate, layer), getattr(target_layers(batch), layer), getattr(identity, layer)
+    identity = module.targets(Mixture(batch.mixture, batch.mixture, batch.reflection))
+    return getattr(estimate, layer), getattr(module.targets(batch), layer), getattr(identity, layer)
 
 
 def wandb_loggers(trainer: L.Trainer) -> list[WandbLogger]:

@@ -80,9 +80,9 @@ def wandb_logger(
             settings=wandb.Settings(silent=True),
         )
         run.define_metric("trainer/global_step")
-        for prefix in ("gin", "joint"):
-            run.define_metric(f"{prefix}/train/*", step_metric="trainer/global_step", summary="min,last")
-            run.define_metric(f"{prefix}/val/*", step_metric="trainer/global_step", summary="max,last")
+    if wandb.run is not None:
+        wandb.run.define_metric(f"{stage}/train/*", step_metric="trainer/global_step", summary="min,last")
+        wandb.run.define_metric(f"{stage}/val/*", step_metric="trainer/global_step", summary="max,last")
     if log_weights:
         _log_weights.add(directory)
     return StageWandbLogger(experiment=wandb.run, prefix=stage) if wandb.run else StageWandbLogger(offline=True)

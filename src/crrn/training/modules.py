@@ -1,6 +1,6 @@
-"""The two LightningModules: GiN alone, then the whole network (paper section 4.3).
+"""The LightningModule that trains any stage of any network.
 
-Both are thin: the network, the loss and the data are made elsewhere; a module only says what one training step and one
+It is thin: the network, the loss and the data are made elsewhere; it only says what one training step and one
 validation step are, and which weights the optimizer may touch.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import lightning.pytorch as L
 import torch
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from crrn import __version__
 from crrn.errors import CheckpointError, ConfigError
-from crrn.image.gradient import gradient_magnitude
-from crrn.layers import Layers, Remover
+from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.metrics import ImageQuality
 from crrn.mixing import Mixture
+from crrn.nets import Network
 from crrn.training.guards import NonFinite
 from crrn.training.schedules import Schedule
 
@@ -32,7 +32,7 @@ IDENTITY = ("identity_background", "identity_gradient")
 
 
 class StageTraining(L.LightningModule):
-    """What both stages share: one step, one validation, the optimizer.
+    """One stage: one training step, one validation step, the optimizer.
 
     Every parameter of ``net`` is trained, and nothing else exists in the module, so a stage that trains a part of a
     larger network is given that part.
@@ -44,28 +44,26 @@ class StageTraining(L.LightningModule):
         learning_rate: the peak learning rate.
         schedule: called as ``schedule(optimizer, steps_per_epoch=..., epochs=...)``; steps once per optimizer step.
         monitor: the validation metric, higher is better, by which ``best.ckpt`` is chosen, such as
-            "val/background_psnr".
+            "val/background_psnr"; None: the network's own.
         non_finite: "stop" or "skip", see :class:`crrn.training.guards.NonFinite`.
+        name: the stage's name: its folder in the run directory and its prefix in the curves.
     """
-
-    name: ClassVar[str]
-    """The stage's name: its folder in the run directory and its prefix in the curves."""
-
-    default_monitor: ClassVar[str]
 
     def __init__(
         self,
-        net: Remover,
+        net: Network,
         loss: ReconstructionLoss,
         optimizer: OptimizerFactory,
         learning_rate: float,
         schedule: Schedule,
         monitor: str | None = None,
         non_finite: str = "stop",
+        name: str = "joint",
     ) -> None:
         super().__init__()
         refuse_foreign_terms(net, loss)
-        self.monitor = monitor or self.default_monitor
+        self.name = name
+        self.monitor = monitor or net.monitor
         refuse_unknown_metric(net, self.monitor, f"stages.{self.name}.monitor")
         self.guard = NonFinite(non_finite)
         self.net = net
@@ -88,9 +86,18 @@ class StageTraining(L.LightningModule):
         """Estimates the layers of ``mixture``, (N, 3, H, W) in [0, 1]."""
         return self.net(mixture)
 
+    def estimate(self, batch: Mixture) -> Layers:
+        """Estimates the layers of a batch as the stage's validation does; a network may be taught with the truth."""
+        return self.net.taught(batch.mixture, batch.background)
+
+    def targets(self, batch: Mixture, needed: Iterable[str] = Layers._fields) -> Layers:
+        """The ground truth of a batch; the gradient of B is computed here, from tensors, and only when needed."""
+        gradient = self.net.gradient_of(batch.background) if "gradient" in needed else None
+        return Layers(batch.background, batch.reflection, gradient)
+
     def training_step(self, batch: Mixture, batch_idx: int) -> Tensor:
         self.guard.before(self.net)
-        loss, terms = self.loss(self(batch.mixture), target_layers(batch, self.loss.layers))
+        loss, terms = self.loss(self.estimate(batch), self.targets(batch, self.loss.layers))
         self.terms = {"loss": loss.detach(), **terms}
         self.guard.after(self, loss, self.terms)
         return loss
@@ -100,13 +107,13 @@ class StageTraining(L.LightningModule):
 
     def validation_step(self, batch: Mixture, batch_idx: int) -> Layers:  # type: ignore[override]
         """Updates the metrics and gives the estimate to the callbacks."""
-        targets = target_layers(batch)
-        estimates = self(batch.mixture)
+        targets = self.targets(batch)
+        estimates = self.estimate(batch)
         rows = dict(zip(Layers._fields, estimates, strict=True))
         if rows["background"] is not None:
             rows["identity_background"] = batch.mixture
         if rows["gradient"] is not None:
-            rows["identity_gradient"] = gradient_magnitude(batch.mixture)
+            rows["identity_gradient"] = self.net.gradient_of(batch.mixture)
         for row, estimate in rows.items():
             if estimate is not None:
                 self._quality(row).update(estimate.float(), getattr(targets, row.removeprefix("identity_")))
@@ -157,21 +164,7 @@ class StageTraining(L.LightningModule):
         self.guard.skipped = found.get("skipped_steps", 0)
 
 
-class GinPretraining(StageTraining):
-    """Stage 1: GiN alone learns the background's gradient (paper: 40 epochs at 1e-4; its loss L_SI is our choice)."""
-
-    name = "gin"
-    default_monitor = "val/gradient_si"
-
-
-class JointTraining(StageTraining):
-    """Stage 2: GiN and IiN end to end under Eq. 7 (paper: 50 epochs at 1e-4, 30 at 1e-5)."""
-
-    name = "joint"
-    default_monitor = "val/background_ssim"
-
-
-def refuse_foreign_terms(net: Remover, loss: ReconstructionLoss) -> None:
+def refuse_foreign_terms(net: Network, loss: ReconstructionLoss) -> None:
     """Raises a ConfigError for a loss term on a layer that the network does not estimate, before anything is
     trained.
     """
@@ -183,19 +176,13 @@ def refuse_foreign_terms(net: Remover, loss: ReconstructionLoss) -> None:
         )
 
 
-def refuse_unknown_metric(net: Remover, monitor: str, setting: str) -> None:
+def refuse_unknown_metric(net: Network, monitor: str, setting: str) -> None:
     """Raises a ConfigError for a metric that no validation of the network will give, before anything is trained."""
     metrics = [f"val/{layer}_{metric}" for layer in net.estimates for metric in ("ssim", "si", "psnr")]
     if monitor not in metrics:
         raise ConfigError(
             f"{setting}={monitor} is no metric of {describe(net.config)}; choose one of {', '.join(metrics)}."
         )
-
-
-def target_layers(batch: Mixture, needed: Iterable[str] = Layers._fields) -> Layers:
-    """The ground truth of a batch; the gradient of B is computed here, from tensors, and only when needed."""
-    gradient = gradient_magnitude(batch.background) if "gradient" in needed else None
-    return Layers(batch.background, batch.reflection, gradient)
 
 
 def describe(net: dict[str, Any]) -> str:

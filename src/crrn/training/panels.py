@@ -19,7 +19,7 @@ from crrn.image.picture import to_picture
 from crrn.layers import Layers
 from crrn.metrics import psnr, ssim
 from crrn.mixing import Mixture
-from crrn.training.modules import StageTraining, target_layers
+from crrn.training.modules import StageTraining
 
 HEADER, GAP = 22, 4
 CELL_WIDTH = 224
@@ -55,9 +55,10 @@ class Panels(Callback):
     ) -> None:
         wanted = self.images - len(self._rows)
         if wanted > 0 and trainer.is_global_zero:
+            assert isinstance(pl_module, StageTraining)
             part = Mixture(*(layer[:wanted] for layer in batch))
             with torch.no_grad():
-                self._rows += panel_rows(part, pl_module(part.mixture))
+                self._rows += panel_rows(part, pl_module.estimate(part), pl_module.targets(part))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageTraining)
@@ -74,9 +75,8 @@ class Panels(Callback):
                 logger.log_image("panel", [picture], step=None)
 
 
-def panel_rows(batch: Mixture, estimate: Layers) -> list[list[tuple[str, Tensor]]]:
+def panel_rows(batch: Mixture, estimate: Layers, target: Layers) -> list[list[tuple[str, Tensor]]]:
     """Labelled pictures, (3, H, W) in [0, 1] each, one row a mixture; the estimated background carries its scores."""
-    target = target_layers(batch)
     rows = []
     for n in range(len(batch.mixture)):
         row = [(label_identity(batch, n), batch.mixture[n])]

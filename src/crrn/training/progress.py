@@ -92,8 +92,8 @@ class ProgressLines(Callback):
 
 
 def validation_line(metrics: dict[str, float]) -> str:
-    """``SSIM 0.912 (identity 0.880)  SI ...  PSNR ...`` of the background, or ``gradient SI ...`` where only GiN is
-    trained.
+    """``SSIM 0.912 (identity 0.880)  SI ...  PSNR ...`` of the background, or ``gradient SI ...`` where only that is
+    estimated.
     """
     if "val/background_ssim" in metrics:
         shown = [("SSIM", "background_ssim", ".4f"), ("SI", "background_si", ".4f"), ("PSNR", "background_psnr", ".2f")]

@@ -4,7 +4,7 @@ runs/NAME/
   config.yaml          the resolved config of the first start
   run.json             when, where and with what it was started, and each time it was resumed
   changes.patch        uncommitted changes of the checkout, if any
-  gin/  joint/         a folder for each stage: last.ckpt previous.ckpt best.ckpt metrics.csv panels/
+  gin/  joint/  ...    a folder for each stage: last.ckpt previous.ckpt best.ckpt metrics.csv panels/
   weights.safetensors weights.safetensors  the trained network; ``crrn.load`` rebuilds it from this file alone
   summary.json  summary.md
 """

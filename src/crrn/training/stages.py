@@ -1,4 +1,4 @@
-"""The stages of a run, one after the other: GiN alone, then the whole network (paper section 4.3)."""
+"""The stages of a run, one after the other, as the network names them: GiN, then all of CRRN (paper section 4.3)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from torch import nn
 from crrn.data import MixtureDataModule
 from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
-from crrn.layers import Remover
 from crrn.losses import ReconstructionLoss
-from crrn.nets import CRRN, GiN, load_network, save_network
+from crrn.nets import CRRN, GiN, Network, load_network, save_network
 from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from crrn.training.curves import CsvCurves, Curves
 from crrn.training.ema import EMA
 from crrn.training.guards import clear_errors
 from crrn.training.image_table import ImageTable
-from crrn.training.modules import GinPretraining, JointTraining, OptimizerFactory, StageTraining, describe
+from crrn.training.modules import OptimizerFactory, StageTraining, describe
 from crrn.training.panels import Panels
 from crrn.training.progress import ProgressBar, ProgressLines
 from crrn.training.recovery import LAST, newest_checkpoint
@@ -52,8 +51,8 @@ class Stage:
         learning_rate: its peak learning rate.
         schedule: how the rate moves; see :mod:`crrn.training.schedules`.
         loss: the weighted terms.
-        monitor: the validation metric, higher is better, that chooses ``best.ckpt``; None: gradient SI in stage gin,
-            background SSIM in stage joint.
+        monitor: the validation metric, higher is better, that chooses ``best.ckpt``; None: the network's own, such as
+            background SSIM.
     """
 
     epochs: int
@@ -66,7 +65,7 @@ class Stage:
         if self.epochs < 1 or self.learning_rate <= 0:
             raise ConfigError(
                 f"A stage needs at least one epoch and a positive learning rate, not epochs={self.epochs} and "
-                f"learning_rate={self.learning_rate}; leave a stage out by stages=gin or stages=joint."
+                f"learning_rate={self.learning_rate}; leave a stage out by stages=gin, say, or stages.order=[joint]."
             )
         # A schedule that does not fit its stage must fail now, not when the stage begins hours later.
         self.schedule(
@@ -92,7 +91,7 @@ class Watching:
 
 
 def train_stages(
-    net: Remover,
+    net: Network,
     stages: Mapping[str, Stage],
     data: MixtureDataModule,
     optimizer: OptimizerFactory,
@@ -112,8 +111,8 @@ def train_stages(
     from the newest whole one.
 
     Args:
-        net: ``CRRN``, ``IiN`` or ``GiN``.
-        stages: by name, "gin" and/or "joint", in this order.
+        net: any of :mod:`crrn.nets`.
+        stages: by name, some or all of ``net.stages()``, in this order.
         data: the mixtures.
         optimizer: called as ``optimizer(parameters, lr=...)``.
         trainer: called with the callbacks, loggers and length of a stage.
@@ -139,9 +138,15 @@ def train_stages(
     data.first_epoch = 0
     modules = {}
     for name, stage in stages.items():
-        part, module_class = part_of(net, name)
-        modules[name] = module_class(
-            part, stage.loss, optimizer, stage.learning_rate, stage.schedule, stage.monitor, non_finite
+        modules[name] = StageTraining(
+            part_of(net, name),
+            stage.loss,
+            optimizer,
+            stage.learning_rate,
+            stage.schedule,
+            stage.monitor,
+            non_finite,
+            name,
         )
     for name, stage in stages.items():
         module = modules[name]
@@ -229,25 +234,22 @@ def take_result(module: StageTraining, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def part_of(net: Remover, stage: str) -> tuple[Remover, type[StageTraining]]:
-    """The part of the network that a stage trains, and the module that trains it.
+def part_of(net: Network, stage: str) -> Network:
+    """The part of the network that a stage trains.
 
     Raises:
-        ConfigError: the network has no such part.
+        ConfigError: the network has no such stage.
     """
-    if stage == "gin" and isinstance(net, CRRN | GiN):
-        return (net.gin if isinstance(net, CRRN) else net), GinPretraining
-    if stage == "joint" and not isinstance(net, GiN):
-        return net, JointTraining
-    if stage in ("gin", "joint"):
+    parts = net.stages()
+    if stage not in parts:
         raise ConfigError(
-            f"Stage '{stage}' cannot train {describe(net.config)}; choose "
-            f"stages={'joint' if stage == 'gin' else 'gin'} or another net.architecture."
+            f"Stage '{stage}' cannot train {describe(net.config)}; choose stages.order=[{','.join(parts)}] or another "
+            "net.architecture."
         )
-    raise ConfigError(f"There is no stage '{stage}'; the stages are gin and joint, in this order.")
+    return parts[stage]
 
 
-def load_gin(net: Remover, path: Path | str) -> None:
+def load_gin(net: Network, path: Path | str) -> None:
     """Puts the GiN of a checkpoint, alone or inside a CRRN, into ``net``.
 
     Raises:

@@ -6,9 +6,28 @@ import torch
 from scipy import ndimage
 
 from crrn.errors import ConfigError
-from crrn.nets.ceilnet import CEILNet, EdgeNet, ImageNet, edge_loss, edge_map, image_loss, joint_loss
+from crrn.layers import Layers
+from crrn.losses import ReconstructionLoss
+from crrn.nets import build_network
+from crrn.nets.ceilnet import CEILNet, EdgeNet, ImageNet, edge_map
 
 WIDTH = 1 / 16
+
+EDGE_LOSS = ReconstructionLoss(gradient={"mse": 1.0})
+IMAGE_LOSS = ReconstructionLoss({"mse": 0.2, "derivative_l1": 0.4})
+JOINT_LOSS = ReconstructionLoss({"mse": 0.2, "derivative_l1": 0.4}, gradient={"mse": 0.4})
+
+
+def edge_loss(edges, background):
+    return EDGE_LOSS(Layers(gradient=edges), Layers(gradient=edge_map(background)))[0]
+
+
+def image_loss(estimate, background):
+    return IMAGE_LOSS(Layers(estimate), Layers(background))[0]
+
+
+def joint_loss(estimate, edges, background):
+    return JOINT_LOSS(Layers(estimate, gradient=edges), Layers(background, gradient=edge_map(background)))[0]
 
 
 def test_edge_map_equals_scipy():
@@ -56,8 +75,8 @@ def test_gradients_of_the_losses_and_the_edge_map():
 def test_gradient_reaches_every_parameter_of_both_networks():
     network = CEILNet(WIDTH)
     mixture, background = torch.rand(2, 3, 12, 14), torch.rand(2, 3, 12, 14)
-    estimate, edges = network.infer(mixture)
-    joint_loss(estimate, edges, background).backward()
+    layers = network(mixture)
+    joint_loss(layers.background, layers.gradient, background).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
@@ -67,9 +86,39 @@ def test_any_size(size):
     mixture = torch.rand(2, 3, *size)
     with torch.no_grad():
         layers = network(mixture)
-    assert layers.background.shape == mixture.shape and layers.gradient is None
+    assert layers.background.shape == mixture.shape and layers.gradient.shape == (2, 1, *size)
     # an untrained network's layers are far larger than their sum, which keeps their rounding
     torch.testing.assert_close(layers.background + layers.reflection, mixture, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 5), (4, 1), (1, 1)])
+def test_losses_of_thin_images_are_finite(size):
+    estimate = torch.rand(1, 3, *size, requires_grad=True)
+    image_loss(estimate, torch.rand(1, 3, *size)).backward()
+    assert estimate.grad.isfinite().all()
+
+
+def test_image_network_is_taught_with_the_true_edges():
+    network = ImageNet(WIDTH).eval()
+    mixture, background = torch.rand(2, 1, 3, 12, 14)
+    taught = network.taught(mixture, background).background
+    torch.testing.assert_close(taught, network(mixture, edge_map(background)).background, rtol=0, atol=0)
+    assert not torch.allclose(taught, network(mixture).background)
+
+
+def test_each_stage_has_its_part_and_parts_can_be_built_alone():
+    network = CEILNet(WIDTH)
+    parts = network.stages()
+    assert list(parts) == ["edges", "image", "joint"]
+    own = [{id(p) for p in part.parameters()} for part in parts.values()]
+    assert own[0] | own[1] == own[2] and not own[0] & own[1]
+    for part in parts.values():
+        again = build_network(**part.config)
+        again.load_state_dict(part.state_dict())
+        mixture = torch.rand(1, 3, 12, 14)
+        found, expected = again.eval()(mixture), part.eval()(mixture)
+        for name in part.estimates:
+            torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=0)
 
 
 def test_published_structure():
@@ -92,7 +141,7 @@ def test_learns_to_remove_a_reflection():
     losses = []
     for _ in range(60):
         adam.zero_grad()
-        loss = image_loss(network(mixture, edge_map(background)), background)
+        loss = image_loss(network.taught(mixture, background).background, background)
         loss.backward()
         adam.step()
         losses.append(loss.item())
