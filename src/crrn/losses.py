@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from crrn.errors import ConfigError
-from crrn.image import similarity
+from crrn.image.comparison import Weights, compare
 from crrn.layers import Layers
 
 TERMS = ("ssim", "si", "l1")
@@ -73,28 +72,14 @@ class ReconstructionLoss(nn.Module):
                         f"loss.{layer}.{next(iter(weights))} is on a layer that {side}: set loss.{layer}=null or "
                         f"choose a network and data with the {layer}"
                     )
-            for term, value in _terms(x, y, weights).items():
-                values[f"{layer}_{term}"] = value.detach()
-                weighted = weights[term] * value
-                total = weighted if total is None else total + weighted
+            weighted, terms = compare(x, y, Weights(**weights))
+            values |= {f"{layer}_{term}": value for term, value in terms.items()}
+            total = weighted if total is None else total + weighted
         assert total is not None  # the constructor saw to it
         return total, values
 
     def extra_repr(self) -> str:
         return ", ".join(f"{layer}={terms}" for layer, terms in self.weights.items())
-
-
-def _terms(x: Tensor, y: Tensor, names: Mapping[str, float]) -> dict[str, Tensor]:
-    """The named terms' values; SSIM and SI share their statistics."""
-    maps: dict[str, Callable[[similarity.Moments], Tensor]] = {"ssim": similarity.ssim_map, "si": similarity.si_map}
-    values = {}
-    if maps.keys() & names.keys():
-        moments = similarity.moments(x, y)
-        values = {name: 1 - maps[name](moments).mean() for name in names if name in maps}
-    if "l1" in names:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        values["l1"] = (x.to(dtype) - y).abs().mean()
-    return values
 
 
 def _weights(layer: str, terms: Mapping[str, float | None]) -> dict[str, float]:
