@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from crrn.errors import ConfigError
-from crrn.image import similarity
+from crrn.image.comparison import Weights, compare
+from crrn.image.similarity import common_dtype
 from crrn.layers import Layers
 
 TERMS = ("ssim", "si", "l1", "mse", "derivative_l1")
@@ -74,10 +75,9 @@ class ReconstructionLoss(nn.Module):
                         f"loss.{layer}.{next(iter(weights))} is on a layer that {side}: set loss.{layer}=null or "
                         f"choose a network and data with the {layer}"
                     )
-            for term, value in _terms(x, y, weights).items():
-                values[f"{layer}_{term}"] = value.detach()
-                weighted = weights[term] * value
-                total = weighted if total is None else total + weighted
+            weighted, terms = _compare(x, y, weights)
+            values |= {f"{layer}_{term}": value for term, value in terms.items()}
+            total = weighted if total is None else total + weighted
         assert total is not None  # the constructor saw to it
         return total, values
 
@@ -85,22 +85,18 @@ class ReconstructionLoss(nn.Module):
         return ", ".join(f"{layer}={terms}" for layer, terms in self.weights.items())
 
 
-def _terms(x: Tensor, y: Tensor, names: Mapping[str, float]) -> dict[str, Tensor]:
-    """The named terms' values; SSIM and SI share their statistics."""
-    maps: dict[str, Callable[[similarity.Moments], Tensor]] = {"ssim": similarity.ssim_map, "si": similarity.si_map}
-    values = {}
-    if maps.keys() & names.keys():
-        moments = similarity.moments(x, y)
-        values = {name: 1 - maps[name](moments).mean() for name in names if name in maps}
-    errors: dict[str, Callable[[Tensor], Tensor]] = {
-        "l1": lambda error: error.abs().mean(),
-        "mse": lambda error: error.square().mean(),
-        "derivative_l1": _derivative_l1,
-    }
-    if errors.keys() & names.keys():
-        difference = x.to(torch.promote_types(x.dtype, torch.float32)) - y
-        values |= {name: errors[name](difference) for name in names if name in errors}
-    return values
+def _compare(x: Tensor, y: Tensor, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum of the terms, and each one's value, detached."""
+    closed = {name: weight for name, weight in weights.items() if name in Weights._fields}
+    total, values = compare(x, y, Weights(**closed)) if closed else (None, {})
+    if len(closed) < len(weights):
+        error = x.to(common_dtype(x, y)) - y
+    for name in (name for name in weights if name not in closed):
+        value = error.square().mean() if name == "mse" else _derivative_l1(error)
+        total = weights[name] * value if total is None else total + weights[name] * value
+        values[name] = value.detach()
+    assert total is not None  # there is a term
+    return total, values
 
 
 def _derivative_l1(error: Tensor) -> Tensor:

@@ -65,9 +65,7 @@ class ModuleRemover(Remover):
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
         if layers.background is None:
-            raise ConfigError(
-                "This remover estimates no background (a network of gradients alone gives one): evaluate the whole network."
-            )
+            raise ConfigError("This remover estimates no background, only its gradient: evaluate the whole network.")
         return layers
 
 

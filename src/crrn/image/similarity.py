@@ -26,6 +26,13 @@ class Moments(NamedTuple):
     """Mean of x y."""
 
 
+def common_dtype(x: Tensor, y: Tensor) -> torch.dtype:
+    """In which two images are compared: float32, or float64 where one is; ValueError where their shapes differ."""
+    if x.shape != y.shape:
+        raise ValueError(f"images of shapes {tuple(x.shape)} and {tuple(y.shape)} cannot be compared")
+    return torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+
+
 def moments(x: Tensor, y: Tensor) -> Moments:
     """The local statistics of two images, per channel: 11x11 Gaussian window, sigma 1.5, valid region.
 
@@ -38,9 +45,7 @@ def moments(x: Tensor, y: Tensor) -> Moments:
     Raises:
         ValueError: the images differ in shape, or are smaller than the window.
     """
-    if x.shape != y.shape:
-        raise ValueError(f"images of shapes {tuple(x.shape)} and {tuple(y.shape)} cannot be compared")
-    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    dtype = common_dtype(x, y)
     x, y = x.to(dtype).contiguous(), y.to(dtype).contiguous()
     maps = torch.cat((x, y, x * x + y * y, x * y))
     means = filter_separable(maps, gaussian_kernel(WINDOW, SIGMA, dtype, x.device))

@@ -9,8 +9,8 @@ from crrn.nets.network import Network
 from crrn.nets.weights import load_network, network_config, save_network
 
 __all__ = [
-    "CEILNet",
     "CRRN",
+    "CEILNet",
     "GiN",
     "IiN",
     "Network",
