@@ -62,7 +62,7 @@ def bench(
     from crrn.bench.results import Line
 
     before = read(Path(compare)) if compare else []
-    logging.getLogger("crrn").setLevel(logging.WARNING)
+    logging.getLogger("crrn").setLevel(logging.ERROR)
     logging.getLogger("crrn.bench").setLevel(logging.INFO)
     torch.set_flush_denormal(True)
     shell = " ".join(["python -m src.bench", *map(shlex.quote, sys.argv[1:])])
