@@ -71,7 +71,7 @@ class Predictor:
                 raise ConfigError(f"this remover estimates no {layer}, only {' and '.join(estimates)}.")
         if memory != "auto" and (isinstance(memory, str | bool) or not 0 < memory < math.inf):
             raise ConfigError(f"memory={memory} is no limit: give auto, or a positive number of GB.")
-        if not 0 < overlap or overlap != int(overlap):
+        if overlap <= 0 or overlap != int(overlap):
             raise ConfigError(f"overlap={overlap} is no overlap: give a positive number of pixels.")
         if tile is not None and tile < smallest(overlap):
             raise ConfigError(f"tile={tile} is too small for overlap={overlap}: give {smallest(overlap)} or more.")
