@@ -59,7 +59,7 @@ class Screening:
     min_side: int = 224
     dark: float = 0.1
     blurred: float = 0.65
-    duplicate: int = 6
+    duplicate: int = 8
     bright: float = 0.25
 
     def __post_init__(self) -> None:
@@ -287,7 +287,7 @@ def _measure(folder: Path, photo: str, output: Path, name: str, screening: Scree
     stale = _lies(output, name)
     if stale is not None:
         stale.unlink()
-    with write_atomically(output / PLACES[judge([measured], screening)[0].verdict] / name) as file:
+    with write_atomically(output / PLACES[judge([measured], screening)[0].verdict] / name, sync=False) as file:
         Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY, subsampling=0)
     return measured
 
