@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from crrn.data.photos import upright_size
 from crrn.data.sources import photos_below
 from crrn.data.threads import in_threads
 from crrn.errors import DataError
@@ -209,15 +208,13 @@ def _look(case: Case) -> tuple[dict[str, str], list[Problem]]:
     digests, sizes, problems = {}, {}, []
     for role, path in case.files().items():
         try:
-            with Image.open(path) as image:
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                sizes[role] = image.size[::-1] if turned else image.size
+            sizes[role] = upright_size(path)
             digests[role] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         except Exception as error:  # PIL's plugins raise all kinds of errors on broken files
             problems.append(
                 Problem("unreadable", case.name, f"{path} is no readable image ({str(error).split(' at 0x')[0]})")
             )
     if len(set(sizes.values())) > 1:
-        written = ", ".join(f"{role} {height}x{width}" for role, (width, height) in sizes.items())
+        written = ", ".join(f"{role} {height}x{width}" for role, (height, width) in sizes.items())
         problems.append(Problem("size", case.name, f"the layers differ in size ({written}, height x width)"))
     return digests, problems

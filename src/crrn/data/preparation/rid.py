@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from crrn.data.benchmarks.case import Progress, natural
-from crrn.data.photos import read_photo
+from crrn.data.photos import read_photo, upright_size
 from crrn.data.preparation.photo import blur, luma, perceptual_hash
 from crrn.data.preparation.sheet import Tile, write_sheets
 from crrn.data.sources import photos_below
@@ -268,10 +268,7 @@ def _measure(folder: Path, photo: str, output: Path, name: str, screening: Scree
     """Reads, resizes and measures a photo, and writes it to where its own measures send it; or says what is wrong."""
     path = folder / photo
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-                width, height = height, width
+        height, width = upright_size(path)
         factor = min(1.0, screening.size / min(height, width))
         pixels = read_photo(path, (max(1, round(height * factor)), max(1, round(width * factor))))
     except Exception as error:  # PIL's plugins raise all kinds of errors on broken files
