@@ -1,7 +1,24 @@
-"""Photos and how they become batches of mixtures: sources, the mixing plan, the batch sampler, the DataModule."""
+"""Photos and how they become batches of mixtures: sources, the mixing plan, the batch sampler, the DataModule.
 
-from crrn.data.datamodule import MixtureDataModule
+The DataModule, which brings Lightning with it, is imported when it is asked for: checking a benchmark needs none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from crrn.data.demo import demo_photos
 from crrn.data.sources import PhotoSource, coco, folder, rid, voc2012
 
+if TYPE_CHECKING:
+    from crrn.data.datamodule import MixtureDataModule
+
 __all__ = ["MixtureDataModule", "PhotoSource", "coco", "demo_photos", "folder", "rid", "voc2012"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "MixtureDataModule":
+        from crrn.data.datamodule import MixtureDataModule
+
+        return MixtureDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

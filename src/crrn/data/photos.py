@@ -54,6 +54,15 @@ def check_photo(file: Path, min_side: int) -> None:
         )
 
 
+def upright_size(file: Path) -> tuple[int, int]:
+    """A photo's (height, width) as it will be decoded, from its header alone; raises whatever Pillow does."""
+    with Image.open(file) as image:
+        # Pillow decodes a whole PNG to look for an orientation behind its pixels, where nobody writes one.
+        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+        width, height = image.size
+        return (width, height) if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
+
+
 def read_photo(file: Path, size: tuple[int, int]) -> Photo:
     """Decode a photo and squeeze it, whole, to ``size`` = (height, width); gives uint8 (height, width, 3), RGB.
 

@@ -91,7 +91,7 @@ class Dists(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.distance(x.float(), y.float()).flatten()
+            return self.distance(x.float(), y.float()).reshape(len(x))  # torchmetrics squeezes a batch of one away
 
 
 def read_features(path: Path | str, backbone: str, setting: str) -> dict[str, Tensor]:

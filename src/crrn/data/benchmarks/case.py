@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from crrn.data.photos import read_image
+from crrn.data.photos import upright_size
+from crrn.data.sources import photos_below
+from crrn.data.threads import in_threads
 from crrn.errors import DataError
 
 ROLES = ("mixture", "background", "reflection", "mask")
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(what, done, of)``."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Problem:
     """Something wrong with a benchmark's files.
 
     Attributes:
-        kind: "unmatched", "ambiguous", "count", "unreadable", "size" or "mask".
+        kind: "unmatched", "ambiguous", "count", "unreadable", "size", "mask" or, from `crrn.data.preparation`,
+            "duplicate".
         where: the case, file or subset.
         what: what is wrong, for a person.
     """
@@ -99,23 +102,21 @@ class Benchmark:
         }
 
 
-def inspect(benchmark: Benchmark, decode: bool = False) -> Benchmark:
+def inspect(benchmark: Benchmark, progress: Progress = lambda what, done, of: None) -> Benchmark:
     """Looks at all files and gives back the benchmark of the sound cases, with every problem named, and its
     fingerprint.
 
-    Checked are: counts against the published ones; that all layers of a case have one size; that each file is an image.
+    Checked are: counts against the published ones; that all layers of a case have one size; that each file has an
+    image's header. Pixels are not decoded: a torn image is found when it is evaluated, or by `crrn.data.preparation`.
     The fingerprint is a digest of the sound cases' names and of the bytes of their files: equal fingerprints mean equal
     images, wherever they lie.
-
-    Args:
-        decode: decode every image in full; else only headers are read, and a torn image is found when it is evaluated.
     """
-    with ThreadPoolExecutor() as pool:
-        looks = list(pool.map(lambda case: _look(case, decode), benchmark.cases))
     problems = [*benchmark.problems]
     sound, digest, mixtures = [], hashlib.blake2b(digest_size=8), dict[str, str]()
     notes = [*benchmark.notes]
-    for case, (digests, wrong) in zip(benchmark.cases, looks, strict=True):
+    looks = in_threads(_look, benchmark.cases)
+    for number, (case, (digests, wrong)) in enumerate(zip(benchmark.cases, looks, strict=True), start=1):
+        progress(f"{benchmark.name}: fingerprint", number, len(benchmark.cases))
         problems += wrong
         if wrong:
             continue
@@ -137,7 +138,7 @@ def count_problems(benchmark: Benchmark) -> list[Problem]:
     return [
         Problem("count", subset, f"{counts.get(subset, 0)} images where {' or '.join(map(str, known))} are published")
         for subset, known in benchmark.published.items()
-        if counts.get(subset, 0) not in known and (subset in counts or len(benchmark.published) == 1)
+        if counts.get(subset, 0) not in known
     ]
 
 
@@ -161,23 +162,38 @@ def make_benchmark(
 ) -> Benchmark:
     """Sorts the cases, attaches masks from a folder (MASKS/CASE.png or another suffix), and refuses an empty set.
 
+    Two cases of one name, cases without a mask and masks without a case are problems.
+
     Raises:
         DataError: no case at all, or no such folder of masks.
     """
     cases, problems = sorted(cases, key=lambda case: natural(case.name)), list(problems)
+    names = Counter(case.name for case in cases)
+    for case in cases:
+        if names[case.name] > 1:
+            problems.append(
+                Problem("ambiguous", case.name, f"{case.mixture} is one of {names[case.name]} of this name")
+            )
+    cases = [case for case in cases if names[case.name] == 1]
     if not cases:
         first = f" ({problems[0]})" if problems else ""
         raise DataError(f"{name}: no image pairs found{first}; looked for {looked_for}.")
     if masks is not None:
-        folder = Path(masks)
+        folder = Path(masks).expanduser()
         if not folder.is_dir():
             raise DataError(f"{name}: there is no folder of masks at {folder.absolute()}.")
+        found: dict[str, list[Path]] = {}
+        for path in photos_below(folder):
+            found.setdefault(path.relative_to(folder.resolve()).with_suffix("").as_posix(), []).append(path)
         for number, case in enumerate(cases):
-            found = sorted(folder.glob(f"{_literal(case.name)}.*"))
-            if found:
-                cases[number] = replace(case, mask=found[0])
+            own = found.pop(case.name, [])
+            if len(own) == 1:
+                cases[number] = replace(case, mask=own[0])
+            elif own:
+                problems.append(Problem("mask", case.name, f"{' and '.join(map(str, own))} are both its mask"))
             else:
                 problems.append(Problem("mask", case.name, f"no mask {folder / case.name}.*"))
+        problems += [Problem("mask", key, f"{paths[0]} is no case's mask") for key, paths in found.items()]
     return Benchmark(name, tuple(cases), tuple(problems), dict(published or {}))
 
 
@@ -188,25 +204,17 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _literal(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _look(case: Case, decode: bool) -> tuple[dict[str, str], list[Problem]]:
+def _look(case: Case) -> tuple[dict[str, str], list[Problem]]:
     digests, sizes, problems = {}, {}, []
     for role, path in case.files().items():
         try:
-            with Image.open(path) as image:
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-                sizes[role] = image.size[::-1] if turned else image.size
-            if decode:
-                read_image(path)
+            sizes[role] = upright_size(path)
             digests[role] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         except Exception as error:  # PIL's plugins raise all kinds of errors on broken files
             problems.append(
                 Problem("unreadable", case.name, f"{path} is no readable image ({str(error).split(' at 0x')[0]})")
             )
     if len(set(sizes.values())) > 1:
-        written = ", ".join(f"{role} {height}x{width}" for role, (width, height) in sizes.items())
+        written = ", ".join(f"{role} {height}x{width}" for role, (height, width) in sizes.items())
         problems.append(Problem("size", case.name, f"the layers differ in size ({written}, height x width)"))
     return digests, problems

@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 
 from crrn.data.benchmarks.case import Benchmark, make_benchmark
-from crrn.data.benchmarks.pairs import existing, listing, match, pair_folders
+from crrn.data.benchmarks.pairs import existing, listing, match, pair_folders, place_of
 from crrn.errors import DataError
 
 RRW_PAIRS = 14952
 
 
 def openrr(root: Path | str, split: str = "val_300", masks: Path | str | None = None) -> Benchmark:
-    """A split of OpenRR: SPLIT_blended with SPLIT_transmission, or a folder SPLIT with a pair of folders in it.
+    """A split of OpenRR: SPLIT_blended with SPLIT_transmission, or a folder SPLIT with a pair of folders in it, at the
+    root or in one place below it.
 
     The number at the end of the split's name is the count that it should have. A split with SPLIT_blended alone
     (test_100) has no ground truth.
@@ -21,7 +22,11 @@ def openrr(root: Path | str, split: str = "val_300", masks: Path | str | None = 
     Raises:
         DataError: no folder, or no such split in it.
     """
-    base = existing(root, "openrr")
+    base = place_of(
+        existing(root, "openrr"),
+        lambda place: (place / f"{split}_blended").is_dir() or (place / split).is_dir(),
+        "openrr",
+    )
     if (base / f"{split}_blended").is_dir():
         roles = {"mixture": f"{split}_blended", "background": f"{split}_transmission"}
         folder = base
@@ -44,7 +49,7 @@ def rrw(root: Path | str, masks: Path | str | None = None) -> Benchmark:
     Raises:
         DataError: no folder, or no known pair of folders in it.
     """
-    base = existing(root, "rrw")
+    base = place_of(existing(root, "rrw"), lambda place: bool(pair_folders(place, 1)), "rrw")
     cases, problems = [], []
     for folder, roles in pair_folders(base):
         prefix = "" if folder == base else f"{folder.relative_to(base).as_posix()}/"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from crrn.data.benchmarks.case import Benchmark, Case, Problem, make_benchmark
@@ -30,7 +30,7 @@ def paired_folder(
     name: str | None = None,
     count: int | list[int] | None = None,
 ) -> Benchmark:
-    """Any folder of pairs.
+    """Any folder of pairs, at the root or in one place below it.
 
     A role is given as a folder below the root (files match by their names without suffix, as in blended/1.jpg and
     transmission_layer/1.png), or as a pattern with a star (``*-input.png`` and ``*-label1.png`` match by what the star
@@ -47,8 +47,10 @@ def paired_folder(
     Raises:
         DataError: the root or a role is not there, or no pair is.
     """
-    root = existing(root, name or "folder")
+    root = existing(root, "folder")
     name = name or root.name
+    if "*" not in mixture:  # a pattern looks into all folders by itself
+        root = place_of(root, lambda folder: (folder / mixture).is_dir(), "folder")
     listings = {"mixture": listing(root, mixture)}
     if background is not None:
         listings["background"] = listing(root, background)
@@ -96,13 +98,14 @@ def match(
     """Cases from each role's files by key: mixture and, where listed, background must be there, a reflection may be
     missing.
 
-    A key with two files in one role, or without its partner, is a problem and no case.
+    A key with two files in one role, or without its partner (a reflection without a mixture, too), is a problem and no
+    case.
     """
     cases, problems = [], []
     needed = [role for role in ("mixture", "background") if role in listings]
-    for key in sorted({key for role in needed for key in listings[role]}):
+    for key in sorted({key for listing in listings.values() for key in listing}):
         name = prefix + key
-        found = {role: files[key] for role, files in listings.items() if key in files}
+        found = {role: files[key] for role, files in listings.items() if files.get(key)}
         missing = [role for role in needed if role not in found]
         doubled = [paths for paths in found.values() if len(paths) > 1]
         if missing:
@@ -131,6 +134,31 @@ def pair_folders(root: Path, depth: int = 4) -> list[tuple[Path, dict[str, str]]
         for child in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
             found += pair_folders(child, depth - 1)
     return found
+
+
+def place_of(base: Path, holds: Callable[[Path], bool], name: str, depth: int = 3) -> Path:
+    """The folder nearest to the base that holds what is looked for: the base itself or one at most ``depth`` levels
+    below it, as archives bring folders around their content. The base where there is none.
+
+    Raises:
+        DataError: several folders of one level hold it.
+    """
+    level = [base]
+    for _ in range(depth + 1):
+        found = [folder for folder in level if holds(folder)]
+        if len(found) > 1:
+            raise DataError(
+                f"{name}: {found[0]} and {found[1]} both hold what is looked for; set benchmark.{name}.root to one."
+            )
+        if found:
+            return found[0]
+        level = [
+            child
+            for folder in level
+            for child in sorted(folder.iterdir())
+            if child.is_dir() and not child.name.startswith(".")
+        ]
+    return base
 
 
 def role_files(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from crrn.data.benchmarks.case import Benchmark, Case, Problem, make_benchmark
 from crrn.data.benchmarks.pairs import existing, listing, match, pair_folders, role_files
+from crrn.errors import DataError
 
 PUBLISHED = {"postcard": (199,), "solidobject": (200,), "wildscene": (55, 100, 101)}
 """The wild set has 101 scenes, 55 in older copies; the paper's tables say 100."""
@@ -15,6 +17,10 @@ ROLES = {"m": "mixture", "g": "background", "r": "reflection"}
 FORM = re.compile(r"(?:(?P<scene>.+?)-)?(?P<role>[mgr])(?:-(?P<number>.+))?", re.IGNORECASE)
 """``m``, or ``<ab>-<k>-m-<n>``."""
 
+APERTURES = frozenset(("11", "13", "16", "19", "22", "27", "32"))
+THICKNESSES = frozenset(("3", "5", "10"))
+"""What n may be; millimetres of glass."""
+
 
 def sir2(root: Path | str, masks: Path | str | None = None, subsets: list[str] | None = None) -> Benchmark:
     """SIR2, in whichever of its trees lies at the root.
@@ -22,7 +28,10 @@ def sir2(root: Path | str, masks: Path | str | None = None, subsets: list[str] |
     - raw: folders whose names begin with Postcard, SolidObject and Wildscene, and below them m, g and r of each
       scene, with apertures (Focus) and glass thicknesses (Thickness) as categories;
     - repacked: SET/{blended,transmission_layer[,reflection_layer]}, with one name on both sides or with -m- and -g-
-      in it.
+      in it, which then ends with the aperture or thickness.
+
+    A case's name does not depend on what lies around the set's folder. The three sets are expected to be there, unless
+    the root is one of them or ``subsets`` names others.
 
     Args:
         root: the folder, or one of its sets.
@@ -36,30 +45,44 @@ def sir2(root: Path | str, masks: Path | str | None = None, subsets: list[str] |
     repacked = pair_folders(base)
     cases, problems = _repacked(base, repacked) if repacked else _raw(base)
     if subsets is not None:
+        unknown = sorted(set(subsets) - set(PUBLISHED))
+        if unknown:
+            raise DataError(f"sir2 has no subset {unknown[0]!r}: choose from {', '.join(PUBLISHED)}.")
         cases = [case for case in cases if case.subset in subsets]
         problems = [problem for problem in problems if problem.where.split("/")[0] in subsets]
     looked_for = (
         f"the raw tree (Postcard*, SolidObject*, Wildscene*) or SET/blended with SET/transmission_layer below {base}"
     )
-    present = {case.subset for case in cases}
-    published = {subset: counts for subset, counts in PUBLISHED.items() if subset in (subsets or present)}
+    expected = subsets or ([subset_of(base)] if subset_of(base) else PUBLISHED)
+    published = {subset: counts for subset, counts in PUBLISHED.items() if subset in expected}
     return make_benchmark("sir2", cases, problems, published, masks, looked_for)
 
 
 def _repacked(base: Path, folders: list[tuple[Path, dict[str, str]]]) -> tuple[list[Case], list[Problem]]:
     cases, problems = [], []
-    for folder, roles in folders:
-        subset = subset_of(folder) or folder.name
+    # Other sets may lie beside SIR2's; folders of other names count only where none has a name of SIR2's.
+    folders = [found for found in folders if subset_of(found[0])] or folders
+    subsets = [subset_of(folder) or folder.name for folder, _ in folders]
+    for (folder, roles), subset in zip(folders, subsets, strict=True):
+        # Focus/ and Thickness/ of one set may hold the same names; withgt/ alone says nothing.
+        places = _below_subset(folder) if subsets.count(subset) > 1 else []
         listings = {}
         for role, name in roles.items():
             found: dict[str, list[Path]] = {}
             for key, paths in listing(folder, name).items():
                 found.setdefault(re.sub(r"-[mgr]-", "-", key), []).extend(paths)
             listings[role] = found
-        part, wrong = match(listings, subset, f"{subset}/")
-        cases += part
+        part, wrong = match(listings, subset, "/".join([subset, *places, ""]))
+        cases += [replace(case, categories=_setting(case)) for case in part]
         problems += wrong
     return cases, problems
+
+
+def _setting(case: Case) -> dict[str, str]:
+    """What <ab>-<k>-m-<n> says; names without the role in them are not SIR2's own."""
+    number = case.mixture.stem.rpartition("-m-")[2]
+    kinds = {"aperture": APERTURES, "thickness": THICKNESSES}
+    return {kind: number for kind, numbers in kinds.items() if "-m-" in case.mixture.stem and number in numbers}
 
 
 def _raw(base: Path) -> tuple[list[Case], list[Problem]]:
@@ -68,9 +91,7 @@ def _raw(base: Path) -> tuple[list[Case], list[Problem]]:
         subset = subset_of(folder)
         if subset is None:
             continue
-        places = [part for part in folder.relative_to(base.parent).parts if not subset_of(Path(part))]
-        if folder != base and base.name in places:
-            places.remove(base.name)
+        places = _below_subset(folder)
         kinds = [number for number, part in enumerate(places) if part.lower().startswith(("focus", "thick"))]
         categories = {}
         if kinds and len(places) > kinds[0] + 1:
@@ -87,6 +108,14 @@ def _raw(base: Path) -> tuple[list[Case], list[Problem]]:
         cases += part
         problems += wrong
     return cases, problems
+
+
+def _below_subset(folder: Path) -> list[str]:
+    """The parts of a path below the innermost one that names a subset."""
+    parts: list[str] = []
+    for part in folder.parts:
+        parts = [] if subset_of(Path(part)) else [*parts, part]
+    return parts
 
 
 def subset_of(folder: Path) -> str | None:

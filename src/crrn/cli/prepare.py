@@ -1,0 +1,210 @@
+"""``python -m src.prepare``: benchmarks unpacked and checked, photos of reflections turned into a set."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from omegaconf import DictConfig
+
+from crrn.cli.config import build, config_folder, settings_of
+from crrn.errors import ConfigError, CrrnError, DataError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from crrn.data.preparation import Checked
+
+SHOWN = 10
+"""Findings of one kind that are printed; the index and the manifest hold all."""
+
+
+def main() -> None:
+    """The command. Exits with status 1 where it failed or, with strict, something is wrong with the data."""
+    failures: list[CrrnError] = []
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="prepare")(
+        partial(job, failures=failures)
+    )()
+    sys.exit(1 if failures else 0)
+
+
+def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
+    """One preparation; each error that the user's input caused is printed as one sentence and kept in ``failures``."""
+    try:
+        failures += prepare(**settings_of(cfg, prepare))
+    except CrrnError as error:
+        failures.append(error)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+
+
+def prepare(
+    *,
+    benchmark: dict[str, Any],
+    archive: str | list[str] | None,
+    data_root: str,
+    rid: str | None,
+    output: str | None,
+    screening: dict[str, Any],
+    strict: bool,
+) -> list[CrrnError]:
+    """Does what the settings name; the parameters are the keys of ``conf/prepare.yaml``.
+
+    Returns:
+        What is wrong with the data, one error a benchmark; of several, one that fails does not stop the others.
+    """
+    archives = [archive] if isinstance(archive, str) else list(archive or [])
+    if bool(benchmark) == bool(rid):
+        raise ConfigError(
+            "Say what to prepare: benchmark=[sir2] benchmark.sir2.root=DIR, for example, or rid=FOLDER for photos of "
+            "reflections."
+        )
+    if archives and len(benchmark) != 1:
+        raise ConfigError("archive= goes to the root of one benchmark: name that one, as in benchmark=[sir2].")
+    if rid:
+        return reflections(Path(rid), Path(output or Path("prepared", Path(rid).resolve().name)), screening, strict)
+    failures: list[CrrnError] = []
+    for key, node in benchmark.items():
+        try:
+            failures += check_benchmark(key, node, archives, Path(output or "prepared"), strict)
+        except CrrnError as error:
+            failures.append(error)
+    return failures
+
+
+def check_benchmark(
+    key: str, node: dict[str, Any], archives: Sequence[str], folder: Path, strict: bool
+) -> list[CrrnError]:
+    """Unpacks a benchmark where archives are given, checks it, prints the findings and writes FOLDER/NAME.json."""
+    from crrn.cli.progress import Progress
+    from crrn.data.preparation import check, unpack, write_index
+
+    with Progress() as progress:
+        if archives and unpack(archives, node["root"], progress):
+            print(f"Unpacked {', '.join(map(str, archives))} to {node['root']}", file=sys.stderr)
+        checked = check(build(node, f"benchmark.{key}"), progress)
+    index = folder / f"{checked.benchmark.name}.json"
+    write_index(checked, index)
+    show([subset_table(checked), finding_table(checked)], f"Index: {index}")
+    problems = checked.benchmark.problems
+    if not (problems and strict):
+        return []
+    counts = ", ".join(f"{number} x {kind}" for kind, number in Counter(p.kind for p in problems).items())
+    return [
+        DataError(
+            f"{checked.benchmark.name} has {counts}; all are in {index}: mend the files, or set strict=false to take "
+            f"the {len(checked.benchmark.cases)} sound cases as they are."
+        )
+    ]
+
+
+def reflections(folder: Path, output: Path, screening: dict[str, Any], strict: bool) -> list[CrrnError]:
+    """Makes a reflection set of a folder of photos and prints what became of them."""
+    settings = build(screening, "screening")
+
+    from crrn.cli.progress import Progress
+    from crrn.data.preparation import make_reflection_set
+    from crrn.data.preparation.rid import UNREADABLE, passed_over
+
+    with Progress() as progress:
+        verdicts = make_reflection_set(folder, output, settings, progress)
+    shown = verdict_table(str(folder), verdicts)
+    others = ", ".join(f"{number} {suffix}" for suffix, number in passed_over(folder).items())
+    notes = [
+        f"Reflection set: {output / 'photos'}   Manifest: {output / 'manifest.csv'}   To look at: {output}/sheet-*.jpg"
+    ]
+    if others:
+        notes.append(f"Taken for no photos: {others} (convert a phone's .heic to JPEG first).")
+    show([shown], *notes)
+    torn = [verdict for verdict in verdicts if verdict.verdict == UNREADABLE]
+    if not (torn and strict):
+        return []
+    return [
+        DataError(
+            f"{len(torn)} photos of {folder} cannot be read; the first: {torn[0].why}; replace them, or set "
+            "strict=false to do without them."
+        )
+    ]
+
+
+def subset_table(checked: Checked) -> Table:
+    """A row a subset: images, published counts, and how many have which ground truth."""
+    from rich.table import Table
+
+    benchmark = checked.benchmark
+    table = Table(
+        title=f"{benchmark.name}, fingerprint {benchmark.fingerprint}", title_justify="left", caption_justify="left"
+    )
+    for number, label in enumerate(("subset", "sound images", "published", "background", "reflection", "mask", "size")):
+        table.add_column(label, justify="right" if number else "left")
+    for subset in sorted({*benchmark.counts(), *benchmark.published}):
+        cases = [case for case in benchmark.cases if case.subset == subset]
+        layers = [
+            sum(getattr(case, role) is not None for case in cases) for role in ("background", "reflection", "mask")
+        ]
+        sizes = Counter(checked.sizes[case.name] for case in cases).most_common()
+        size = f"{sizes[0][0][0]}x{sizes[0][0][1]}" if sizes else "–"
+        known = " or ".join(map(str, benchmark.published.get(subset, ()))) or "–"
+        more = f" and {len(sizes) - 1} more" if len(sizes) > 1 else ""
+        table.add_row(subset, str(len(cases)), known, *map(str, layers), size + more)
+    table.caption = "Sizes are height x width."
+    return table
+
+
+def finding_table(checked: Checked) -> Table:
+    """A row a finding, by kind, with each kind counted."""
+    from rich.table import Table
+
+    problems = checked.benchmark.problems
+    table = Table(title=f"{len(problems)} findings" if problems else "Nothing wrong", title_justify="left")
+    if not problems:
+        return table
+    for label in ("kind", "count", "where", "what"):
+        table.add_column(label, overflow="fold")
+    for kind, number in Counter(problem.kind for problem in problems).items():
+        listed = [problem for problem in problems if problem.kind == kind]
+        for place, problem in enumerate(listed[:SHOWN]):
+            table.add_row(*((kind, str(number)) if place == 0 else ("", "")), problem.where, problem.what)
+        if number > SHOWN:
+            table.add_row("", "", f"and {number - SHOWN} more", "all are in the index")
+        table.add_section()
+    return table
+
+
+def verdict_table(folder: str, verdicts: Sequence[Any]) -> Table:
+    """A row a verdict: how many photos, and the first of them with the reason."""
+    from rich.table import Table
+
+    from crrn.data.preparation.rid import KEPT, count
+
+    counts = count(verdicts)
+    kept = sum(counts[name] for name in KEPT)
+    table = Table(title=f"{folder}: {kept} of {len(verdicts)} photos kept", title_justify="left")
+    for number, label in enumerate(("verdict", "photos", "such as")):
+        table.add_column(label, justify="right" if number == 1 else "left", overflow="fold")
+    for name, number in counts.items():
+        first = [verdict for verdict in verdicts if verdict.verdict == name][:3]
+        such = "; ".join(f"{verdict.photo} ({verdict.why})" if verdict.why else verdict.photo for verdict in first)
+        table.add_row(name, str(number), such)
+    return table
+
+
+def show(tables: Sequence[Table], *notes: str) -> None:
+    """Prints tables, and notes below them."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 160
+    for table in tables:
+        if table.columns:
+            console.print(table)
+        else:
+            console.print(table.title, markup=False)
+    for note in notes:
+        console.print(note, markup=False)
