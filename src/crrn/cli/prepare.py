@@ -134,11 +134,14 @@ def reflections(folder: Path, output: Path, screening: dict[str, Any], strict: b
 
 def subset_table(checked: Checked) -> Table:
     """A row a subset: images, published counts, and how many have which ground truth."""
+    from rich.markup import escape
     from rich.table import Table
 
     benchmark = checked.benchmark
     table = Table(
-        title=f"{benchmark.name}, fingerprint {benchmark.fingerprint}", title_justify="left", caption_justify="left"
+        title=f"{escape(benchmark.name)}, fingerprint {benchmark.fingerprint}",
+        title_justify="left",
+        caption_justify="left",
     )
     for number, label in enumerate(("subset", "sound images", "published", "background", "reflection", "mask", "size")):
         table.add_column(label, justify="right" if number else "left")
@@ -151,13 +154,14 @@ def subset_table(checked: Checked) -> Table:
         size = f"{sizes[0][0][0]}x{sizes[0][0][1]}" if sizes else "–"
         known = " or ".join(map(str, benchmark.published.get(subset, ()))) or "–"
         more = f" and {len(sizes) - 1} more" if len(sizes) > 1 else ""
-        table.add_row(subset, str(len(cases)), known, *map(str, layers), size + more)
+        table.add_row(escape(subset), str(len(cases)), known, *map(str, layers), size + more)
     table.caption = "Sizes are height x width."
     return table
 
 
 def finding_table(checked: Checked) -> Table:
     """A row a finding, by kind, with each kind counted."""
+    from rich.markup import escape
     from rich.table import Table
 
     problems = checked.benchmark.problems
@@ -169,7 +173,8 @@ def finding_table(checked: Checked) -> Table:
     for kind, number in Counter(problem.kind for problem in problems).items():
         listed = [problem for problem in problems if problem.kind == kind]
         for place, problem in enumerate(listed[:SHOWN]):
-            table.add_row(*((kind, str(number)) if place == 0 else ("", "")), problem.where, problem.what)
+            head = (kind, str(number)) if place == 0 else ("", "")
+            table.add_row(*head, escape(problem.where), escape(problem.what))
         if number > SHOWN:
             table.add_row("", "", f"and {number - SHOWN} more", "all are in the index")
         table.add_section()
@@ -178,19 +183,20 @@ def finding_table(checked: Checked) -> Table:
 
 def verdict_table(folder: str, verdicts: Sequence[Any]) -> Table:
     """A row a verdict: how many photos, and the first of them with the reason."""
+    from rich.markup import escape
     from rich.table import Table
 
     from crrn.data.preparation.rid import KEPT, count
 
     counts = count(verdicts)
     kept = sum(counts[name] for name in KEPT)
-    table = Table(title=f"{folder}: {kept} of {len(verdicts)} photos kept", title_justify="left")
+    table = Table(title=f"{escape(folder)}: {kept} of {len(verdicts)} photos kept", title_justify="left")
     for number, label in enumerate(("verdict", "photos", "such as")):
         table.add_column(label, justify="right" if number == 1 else "left", overflow="fold")
     for name, number in counts.items():
         first = [verdict for verdict in verdicts if verdict.verdict == name][:3]
         such = "; ".join(f"{verdict.photo} ({verdict.why})" if verdict.why else verdict.photo for verdict in first)
-        table.add_row(name, str(number), such)
+        table.add_row(name, str(number), escape(such))
     return table
 
 

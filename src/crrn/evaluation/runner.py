@@ -103,6 +103,8 @@ class Evaluation:
                 log.info("%s: %s", benchmark.name, note)
             if strict:
                 refuse_problems(benchmark)
+            if not benchmark.cases:
+                raise DataError(f"{benchmark.name} has no sound case; the first problem: {benchmark.problems[0]}.")
         self._opened: tuple[Contestant, Remover] | None = None
         self.record = self._record(dict(settings or {}))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -49,10 +50,12 @@ def rrw(root: Path | str, masks: Path | str | None = None) -> Benchmark:
     Raises:
         DataError: no folder, or no known pair of folders in it.
     """
-    base = place_of(existing(root, "rrw"), lambda place: bool(pair_folders(place, 1)), "rrw")
+    base = existing(root, "rrw")
     cases, problems = [], []
-    for folder, roles in pair_folders(base):
-        prefix = "" if folder == base else f"{folder.relative_to(base).as_posix()}/"
+    found = pair_folders(base)
+    top = os.path.commonpath([folder for folder, _ in found]) if found else base  # folders around all change no name
+    for folder, roles in found:
+        prefix = "" if len(found) == 1 else f"{folder.relative_to(top).as_posix()}/"
         part, wrong = match({role: listing(folder, name) for role, name in roles.items()}, "rrw", prefix)
         cases += part
         problems += wrong

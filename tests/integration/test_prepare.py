@@ -1,0 +1,164 @@
+"""The preparation command from its first line to its last."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.integration.conftest import ROOT, Outcome
+
+DATA = ROOT.parent / "shared" / "data"
+Prepare = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Prepare:
+    """Runs ``crrn-prepare``, or another command's main, in this process."""
+
+    def run(*overrides: str, command: str = "prepare") -> Outcome:
+        from importlib import import_module
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [f"crrn-{command}", *overrides])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            import_module(f"crrn.cli.{command}").main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err, err
+        return Outcome(int(exit_.value.code or 0), out, err)
+
+    return run
+
+
+def picture(path: Path, seed: int, height: int = 48, width: int = 64) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tiles = np.random.default_rng(seed).integers(60, 200, (height // 4, width // 4, 3), np.uint8)
+    Image.fromarray(tiles.repeat(4, 0).repeat(4, 1)).save(path)
+
+
+@pytest.fixture
+def sir2(tmp_path: Path) -> Path:
+    """Three scenes of SIR2's wild set, as repacked."""
+    root = tmp_path / "made/SIR2"
+    for n in range(3):
+        picture(root / f"WildSceneDataset/withgt/blended/{n}.png", n)
+        picture(root / f"WildSceneDataset/withgt/transmission_layer/{n}.png", 10 + n)
+    return root
+
+
+def packed(tree: Path, archive: Path) -> Path:
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(tree.rglob("*.png")):
+            file.write(path, path.relative_to(tree.parent))
+    return archive
+
+
+def test_from_an_archive_to_an_evaluation_of_the_same_fingerprint(run: Prepare, sir2: Path, tmp_path: Path) -> None:
+    archive = packed(sir2, tmp_path / "SIR2.zip")
+    given = ("benchmark=[sir2]", "benchmark.sir2.subsets=[wildscene]")
+    outcome = run(f"archive={archive}", *given)
+    assert outcome.status == 1 and "error: sir2 has 1 x count" in outcome.err  # 55, 100 or 101 are published
+    assert "3 images where 55 or 100 or 101 are published" in outcome.out
+    assert "withgt" in str(next((tmp_path / "datasets/SIR2").rglob("0.png")))
+
+    archive.unlink()  # the tree that is there is enough
+    outcome = run("archive=SIR2.zip", *given, "strict=false")
+    assert outcome.status == 0, outcome.err
+    index = json.loads((tmp_path / "prepared/sir2.json").read_text())
+    assert index["subsets"] == {"wildscene": 3} and [problem["kind"] for problem in index["problems"]] == ["count"]
+    assert index["fingerprint"] in outcome.out
+
+    outcome = run(*given, "strict=false", "protocol=[native]", "device=cpu", "cases=0", "name=e", command="eval")
+    assert outcome.status == 0, outcome.err
+    (result,) = json.loads((tmp_path / "evaluations/e/summary.json").read_text())["results"]
+    assert result["fingerprint"] == index["fingerprint"] and result["removers"]["identity"]["images"] == 3
+
+
+def test_every_finding_is_named_and_counted(run: Prepare, sir2: Path, tmp_path: Path) -> None:
+    wild = sir2 / "WildSceneDataset/withgt"
+    for n in range(3, 20):
+        picture(wild / f"blended/{n}.png", n)
+    picture(wild / "transmission_layer/1.png", 1, 44, 64)
+    torn = wild / "blended/2.png"
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+    picture(wild / "blended/21.png", 0)  # scene 0 again
+    picture(wild / "transmission_layer/21.png", 99)
+    outcome = run("benchmark=[sir2,real20]", f"benchmark.sir2.root={wild}", "benchmark.real20.root=nowhere")
+    assert outcome.status == 1
+    assert "sir2 has 17 x unmatched, 1 x size, 1 x count, 1 x unreadable, 1 x duplicate" in outcome.err
+    assert "There is no folder" in outcome.err and "real20" in outcome.err
+    for part in ("21 findings", "and 7 more", "48x64", "44x64", "same picture as that of"):
+        assert part in outcome.out, part
+    problems = json.loads((tmp_path / "prepared/sir2.json").read_text())["problems"]
+    assert len(problems) == 21 and any("2.png cannot be read as a photo" in problem["what"] for problem in problems)
+
+
+def test_photos_become_a_reflection_set(run: Prepare, tmp_path: Path) -> None:
+    for n in range(3):
+        picture(tmp_path / f"shots/{n}.jpg", n, 96, 128)
+    (tmp_path / "shots/4.heic").write_text("")
+    outcome = run("rid=shots", "screening.min_side=64")
+    assert outcome.status == 0, outcome.err
+    assert "3 of 3 photos kept" in outcome.out and "1 .heic" in outcome.out and "photos: 3/3" in outcome.err
+    assert len(list((tmp_path / "prepared/shots/photos").rglob("*.jpg"))) == 3
+    (tmp_path / "shots/5.jpg").write_text("no picture")
+    outcome = run("rid=shots", "screening.min_side=64", "output=prepared/shots")
+    assert outcome.status == 1 and "error: 1 photos of shots cannot be read; the first: " in outcome.err
+    outcome = run("rid=shots", "screening.min_side=64", "strict=false")
+    assert outcome.status == 0 and "unreadable" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ((), "Say what to prepare"),
+        (("rid=a", "benchmark=[sir2]"), "Say what to prepare"),
+        (("archive=a.zip", "benchmark=[sir2,real20]"), "the root of one benchmark"),
+        (("archive=a.zip", "benchmark=[sir2]"), "There is no archive"),
+        (("benchmark=[folder]",), "Give a value to benchmark.folder.root"),
+        (("benchmark=[sir2]", "+benchmark.sir2.rot=a"), "did you mean root?"),
+        (("benchmark=[sir2]", "+strickt=false"), "did you mean strict?"),
+        (("rid=missing",), "There is no folder of photos"),
+        (("rid=missing", "screening.dark=none"), "screening.dark=none is out of range"),
+        (("rid=missing", "+screening.drak=1"), "did you mean dark?"),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_one_sentence(overrides: tuple[str, ...], says: str, run: Prepare) -> None:
+    outcome = run(*overrides)
+    assert outcome.status == 1 and says in outcome.err, outcome.err
+    assert outcome.err.count("error: ") == 1
+
+
+def test_the_module_answers_for_help_and_for_a_mistake_without_torch() -> None:
+    script = (
+        "import runpy, sys\n"
+        "try: runpy.run_module('src.prepare', run_name='__main__')\n"
+        "finally: print(*{'torch', 'cv2', 'lightning'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
+    for arguments, status, says in ((["--help"], 0, "rid=FOLDER"), (["+strickt=1", "benchmark=[sir2]"], 1, "strict?")):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == status and says in done.stdout + done.stderr
+        assert done.stderr.splitlines()[-1] == ""
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the images are not here")
+def test_real_sets_are_sound(run: Prepare, tmp_path: Path) -> None:
+    outcome = run("benchmark=[ceilnet_synthetic,ceilnet_real]", f"data_root={DATA}")
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.count("Nothing wrong") == 2
+    indexes = [json.loads((tmp_path / f"prepared/ceilnet_{kind}.json").read_text()) for kind in ("synthetic", "real")]
+    assert [index["images"] for index in indexes] == [23, 45]
+    assert [index["layers"]["reflection"] for index in indexes] == [23, 0]
