@@ -1,0 +1,143 @@
+"""All that a report says, before it is written in any form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crrn.errors import ConfigError
+from crrn.evaluation.report import grids
+from crrn.evaluation.report.figures import gain_charts, training_charts
+from crrn.evaluation.report.paper import beside, check_rows
+from crrn.evaluation.report.pictures import Panel, read_panels
+from crrn.evaluation.report.sources import Evaluated, Trained, commands, read_evaluation, read_run
+from crrn.evaluation.tables import Grid, pair_grid, part_grid, result_grid
+
+
+@dataclass(frozen=True)
+class Content:
+    """A report's matter.
+
+    Attributes:
+        name: of the report.
+        question: what it answers, in the user's words; the name where none was given.
+        answer: the user's finding; "" for none.
+        command: the report's own.
+        quality: of JPEG pictures, 1 to 95.
+        evaluations, runs: what it is made from.
+        overviews: by (evaluation, benchmark): protocols side by side.
+        gains: by (evaluation, benchmark): charts, SVG.
+        paper: the paper's tables with our numbers, and the same as plain values.
+        panels: cases with pictures.
+        runs_grid: the runs' table; None without runs.
+        curves: by stage: charts, SVG.
+        facts: protocols, benchmarks, environment.
+        commands: all commands, in the order in which one would type them.
+    """
+
+    name: str
+    question: str
+    answer: str
+    command: str
+    quality: int
+    evaluations: list[Evaluated]
+    runs: list[Trained]
+    overviews: dict[tuple[str, str], list[Grid]]
+    gains: dict[tuple[str, str], list[str]]
+    paper: list[Grid]
+    paper_values: list[dict[str, Any]]
+    panels: list[Panel]
+    runs_grid: Grid | None
+    curves: dict[str, list[str]]
+    facts: list[Grid]
+    commands: list[str]
+
+    def all_grids(self) -> list[Grid]:
+        """Every table, in the order of the page."""
+        found: list[Grid | None] = [grid for many in self.overviews.values() for grid in many]
+        found += [*self.paper, self.runs_grid]
+        for evaluated in self.evaluations:
+            for result in evaluated.results:
+                found += [
+                    result_grid(result, evaluated.record),
+                    part_grid(result, "subsets"),
+                    part_grid(result, "categories"),
+                    pair_grid(result),
+                ]
+        return [grid for grid in [*found, *self.facts] if grid is not None]
+
+
+def gather(
+    name: str,
+    evaluations: Sequence[Path | str],
+    runs: Sequence[Path | str],
+    *,
+    question: str = "",
+    answer: str = "",
+    paper: Mapping[str, Any] | None = None,
+    pictures: int = 3,
+    quality: int = 80,
+    command: str = "",
+) -> Content:
+    """Reads evaluations and runs; nothing in their folders is changed.
+
+    Args:
+        paper: remover -> row of the paper's tables, where `crrn.evaluation.report.paper.paper_rows` does not know it.
+        pictures: cases with pictures of each benchmark.
+
+    Raises:
+        ConfigError: nothing to report, one thing twice, or a wrong setting.
+        RunError: an evaluation or a run is missing or unfinished.
+    """
+    if not evaluations and not runs:
+        raise ConfigError("There is nothing to report: give evaluations=[evaluations/NAME] or runs=[runs/NAME].")
+    for key, folders in (("evaluations", evaluations), ("runs", runs)):
+        places = [Path(folder).resolve() for folder in folders]
+        if len({place.name for place in places}) < len(places):
+            raise ConfigError(
+                f"{key}: two of them are called {_doubled(places)}; a report tells them apart by that name."
+            )
+    if not 1 <= quality <= 95:
+        raise ConfigError(f"quality={quality}: JPEG takes 1 to 95.")
+    evaluated = [read_evaluation(folder) for folder in evaluations]
+    trained = [read_run(folder) for folder in runs]
+    rows = check_rows(paper or {}, {label for one in evaluated for label in one.record["removers"]})
+    compared = [pair for one in evaluated for pair in beside(one, rows, about(one, trained))]
+    places = [(one, benchmark) for one in evaluated for benchmark in one.record["benchmarks"]]
+    facts = [grids.recipes(evaluated), grids.benchmarks(evaluated)] if evaluated else []
+    made_by = [
+        *(c for run in trained for c in commands(run.record)),
+        *(c for e in evaluated for c in commands(e.record)),
+    ]
+    return Content(
+        name=name,
+        question=question or name,
+        answer=answer,
+        command=command,
+        quality=quality,
+        evaluations=evaluated,
+        runs=trained,
+        overviews={(one.name, benchmark): grids.overview(one, benchmark) for one, benchmark in places},
+        gains={(one.name, benchmark): gain_charts(one, benchmark) for one, benchmark in places},
+        paper=[grid for grid, _ in compared],
+        paper_values=[value for _, values in compared for value in values],
+        panels=[panel for one, benchmark in places for panel in read_panels(one, benchmark, pictures)],
+        runs_grid=grids.runs_grid(trained),
+        curves=training_charts(trained),
+        facts=[*facts, grids.environment(evaluated, trained)],
+        commands=[*made_by, *([command] if command else [])],
+    )
+
+
+def about(evaluated: Evaluated, runs: Sequence[Trained]) -> dict[str, str]:
+    """What the removers are that one of the runs trained, by label."""
+    folders = {run.folder.resolve(): grids.describe_run(run) for run in runs}
+    names = {label: Path(str(facts["name"])).resolve() for label, facts in evaluated.record["removers"].items()}
+    return {label: folders[place] for label, place in names.items() if place in folders}
+
+
+def _doubled(places: list[Path]) -> str:
+    names = [place.name for place in places]
+    return max(names, key=names.count)
