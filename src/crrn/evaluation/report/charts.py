@@ -71,10 +71,10 @@ def line_chart(title: str, x_label: str, lines: Sequence[Line], height: int = 25
 
     parts = [_title(title)]
     for number, line in enumerate(named):
-        x, y = LEFT + (number % 2) * 175, TOP + 12 + 16 * (number // 2)
+        left, level = LEFT + (number % 2) * 175, TOP + 12 + 16 * (number // 2)
         parts.append(
-            f'<path class="{line.kind} {_series(line.colour)}" d="M{x} {y - 4}h18"/>'
-            f'<text class="key" x="{x + 24}" y="{y}">{escape(line.label)}</text>'
+            f'<path class="{line.kind} {_series(line.colour)}" d="M{left} {level - 4}h18"/>'
+            f'<text class="key" x="{left + 24}" y="{level}">{escape(line.label)}</text>'
         )
     for value in y_ticks:
         y = at(0, value)[1]

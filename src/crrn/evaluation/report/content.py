@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +54,26 @@ class Content:
     facts: list[Grid]
     commands: list[str]
 
+    def heading(self, evaluation: str, benchmark: str) -> str:
+        """What a benchmark is called: with the evaluation's name where several have it."""
+        return heading(self.evaluations, evaluation, benchmark)
+
+    def grids_of(self, evaluated: Evaluated, result: dict[str, Any]) -> list[Grid]:
+        """The tables of one benchmark under one protocol, the main one first."""
+        found = [
+            result_grid(result, evaluated.record),
+            part_grid(result, "subsets"),
+            part_grid(result, "categories"),
+            pair_grid(result),
+        ]
+        title = self.heading(evaluated.name, result["benchmark"])
+        return [retitled(grid, result["benchmark"], title) for grid in found if grid is not None]
+
     def all_grids(self) -> list[Grid]:
         """Every table, in the order of the page."""
         found: list[Grid | None] = [grid for many in self.overviews.values() for grid in many]
         found += [*self.paper, self.runs_grid]
-        for evaluated in self.evaluations:
-            for result in evaluated.results:
-                found += [
-                    result_grid(result, evaluated.record),
-                    part_grid(result, "subsets"),
-                    part_grid(result, "categories"),
-                    pair_grid(result),
-                ]
+        found += [grid for one in self.evaluations for result in one.results for grid in self.grids_of(one, result)]
         return [grid for grid in [*found, *self.facts] if grid is not None]
 
 
@@ -104,7 +112,14 @@ def gather(
     evaluated = [read_evaluation(folder) for folder in evaluations]
     trained = [read_run(folder) for folder in runs]
     rows = check_rows(paper or {}, {label for one in evaluated for label in one.record["removers"]})
-    compared = [pair for one in evaluated for pair in beside(one, rows, about(one, trained))]
+    paper_grids: list[Grid] = []
+    paper_values: list[dict[str, Any]] = []
+    for one in evaluated:
+        for grid, values in beside(one, rows, about(one, trained)):
+            benchmark = values[0]["benchmark"]
+            retitled(grid, benchmark, heading(evaluated, one.name, benchmark))
+            paper_grids.append(grid)
+            paper_values += values
     places = [(one, benchmark) for one in evaluated for benchmark in one.record["benchmarks"]]
     facts = [grids.recipes(evaluated), grids.benchmarks(evaluated)] if evaluated else []
     made_by = [
@@ -119,16 +134,35 @@ def gather(
         quality=quality,
         evaluations=evaluated,
         runs=trained,
-        overviews={(one.name, benchmark): grids.overview(one, benchmark) for one, benchmark in places},
+        overviews={
+            (one.name, benchmark): grids.overview(one, benchmark, heading(evaluated, one.name, benchmark))
+            for one, benchmark in places
+        },
         gains={(one.name, benchmark): gain_charts(one, benchmark) for one, benchmark in places},
-        paper=[grid for grid, _ in compared],
-        paper_values=[value for _, values in compared for value in values],
-        panels=[panel for one, benchmark in places for panel in read_panels(one, benchmark, pictures)],
+        paper=paper_grids,
+        paper_values=paper_values,
+        panels=[
+            replace(panel, benchmark=heading(evaluated, one.name, benchmark))
+            for one, benchmark in places
+            for panel in read_panels(one, benchmark, pictures)
+        ],
         runs_grid=grids.runs_grid(trained),
         curves=training_charts(trained),
         facts=[*facts, grids.environment(evaluated, trained)],
         commands=[*made_by, *([command] if command else [])],
     )
+
+
+def heading(evaluations: Sequence[Evaluated], evaluation: str, benchmark: str) -> str:
+    """What a benchmark is called: with the evaluation's name where several have it."""
+    several = sum(benchmark in one.record["benchmarks"] for one in evaluations) > 1
+    return f"{benchmark} in {evaluation}" if several else benchmark
+
+
+def retitled(grid: Grid, benchmark: str, title: str) -> Grid:
+    """The grid, whose title begins with the benchmark's name, with another in its place."""
+    grid.title = title + grid.title.removeprefix(benchmark)
+    return grid
 
 
 def about(evaluated: Evaluated, runs: Sequence[Trained]) -> dict[str, str]:

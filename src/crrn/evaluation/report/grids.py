@@ -15,7 +15,7 @@ OVERVIEW = ("psnr", "ssim", *WITHOUT_TRUTH)
 """The metrics that stand side by side for all protocols: those that (nearly) every protocol has."""
 
 
-def overview(evaluated: Evaluated, benchmark: str) -> list[Grid]:
+def overview(evaluated: Evaluated, benchmark: str, heading: str) -> list[Grid]:
     """For each of `OVERVIEW`, a row a protocol and a column a remover: how the numbers of the same removers on the same
     images depend on the way of measuring."""
     results = evaluated.of(benchmark)
@@ -37,7 +37,7 @@ def overview(evaluated: Evaluated, benchmark: str) -> list[Grid]:
                 best |= {(len(rows), x) for x, mean in enumerate(means, start=1) if mean == top}
             rows.append([result["protocol"], *(_number(mean, DIGITS.get(metric, 4)) for mean in means)])
         if rows:
-            title = f"{benchmark}: {LABELS[metric]} {arrow(metric)}".strip()
+            title = f"{heading}: {LABELS[metric]} {arrow(metric)}".strip()
             grids.append(Grid(title, ["protocol", *labels], rows, best))
     return grids
 

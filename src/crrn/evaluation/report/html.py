@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from crrn.evaluation.report.html_pictures import comparison, data_uri, definitions, how_chosen, panel_figure
 from crrn.evaluation.report.html_table import table
 from crrn.evaluation.report.pictures import jpeg, reduced
-from crrn.evaluation.report.sources import Evaluated, Trained
-from crrn.evaluation.tables import Grid, pair_grid, part_grid, result_grid
+from crrn.evaluation.report.sources import Trained
+from crrn.evaluation.tables import Grid
 
 if TYPE_CHECKING:
     from crrn.evaluation.report.content import Content
@@ -70,15 +70,11 @@ def _glance(content: Content) -> str:
     for evaluated in content.evaluations:
         for benchmark in evaluated.record["benchmarks"]:
             key = (evaluated.name, benchmark)
-            heading = benchmark if len(content.evaluations) == 1 else f"{benchmark} · {evaluated.name}"
+            heading = content.heading(evaluated.name, benchmark)
             facts = evaluated.record["benchmarks"][benchmark]
             truth = "" if facts["layers"]["background"] else ", without ground truth"
             parts.append(f'<h3>{escape(heading)} <span class="muted">{facts["images"]} images{truth}</span></h3>')
-            parts.append(
-                '<div class="side">'
-                + "".join(f"<div>{table(g, g.title.partition(': ')[2])}</div>" for g in content.overviews[key])
-                + "</div>"
-            )
+            parts.append('<div class="side">' + "".join(map(_half, content.overviews[key])) + "</div>")
             if not truth:
                 parts.append('<div class="charts wide">' + "".join(content.gains[key]) + "</div>")
             else:
@@ -105,7 +101,7 @@ def _pictures(content: Content) -> str:
     for number, panel in enumerate(content.panels):
         if not number or content.panels[number - 1].benchmark != panel.benchmark:
             parts.append(f"<h3>{escape(panel.benchmark)}</h3>")
-            parts.append(f"<p>{escape(how_chosen(panel, content))}</p>")
+            parts.append(f"<p>{escape(how_chosen(panel))}</p>")
         parts.append(panel_figure(number, panel))
     return "".join(parts)
 
@@ -133,14 +129,9 @@ def _numbers(content: Content) -> str:
     parts = []
     for evaluated in content.evaluations:
         for result in evaluated.results:
-            parts.append(_result(result_grid(result, evaluated.record), evaluated, content))
-            for kind in ("subsets", "categories"):
-                grid = part_grid(result, kind)
-                if grid:
-                    parts.append(_folded(grid, kind.capitalize()))
-            pairs = pair_grid(result)
-            if pairs:
-                parts.append(_folded(pairs, "Paired differences between removers"))
+            main, *others = content.grids_of(evaluated, result)
+            parts.append(table(main))
+            parts += [_folded(grid, grid.title.split(": ")[-1].capitalize()) for grid in others]
     return "".join(parts)
 
 
@@ -165,11 +156,6 @@ def _facts(content: Content) -> str:
         + "".join(f"<div><b>{number}</b><span>{escape(text)}</span></div>" for number, text in facts if number)
         + "</div>"
     )
-
-
-def _result(grid: Grid, evaluated: Evaluated, content: Content) -> str:
-    several = f"{evaluated.name}: " if len(content.evaluations) > 1 else ""
-    return table(grid, several + grid.title)
 
 
 def _folded(grid: Grid, title: str) -> str:

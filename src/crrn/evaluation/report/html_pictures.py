@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from crrn.evaluation.report.content import Content
 
 
-def how_chosen(panel: Panel, content: Content) -> str:
+def how_chosen(panel: Panel) -> str:
     """What a reader must know of a benchmark's pictures."""
-    last = next([*e.record["removers"]][-1] for e in content.evaluations if panel.benchmark in e.record["benchmarks"])
     if panel.truth:
         return (
-            f"Worst, median and best cases by what {last} gains over the identity, protocol {panel.protocol}. "
-            "The red close-up is where the reflection is strongest, the blue one where the removers differ most."
+            f"Worst, median and best cases by what {panel.ranked_by} gains over the identity, protocol "
+            f"{panel.protocol}. The red close-up is where the reflection is strongest, the blue one where the removers "
+            "differ most."
         )
     return (
-        f"No ground truth: chosen by how much {last} changes the photo. Close-ups are where the removers differ most."
+        f"No ground truth: chosen by how much {panel.ranked_by} changes the photo. Close-ups are where the removers "
+        "differ most."
     )
 
 

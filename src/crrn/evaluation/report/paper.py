@@ -162,7 +162,7 @@ def _table(
                     },
                 }
             )
-    title = f"The paper's {table.title} beside {result['benchmark']}, protocol {result['protocol']}"
+    title = f"{result['benchmark']}, protocol {result['protocol']}, beside the paper's {table.title}"
     head = ["", *(f"{LABELS[metric]} ↑" for metric in METRICS), "images"]
     return Grid(title, head, grid_rows, notes=_notes(table, result, same, derived, images)), values
 

@@ -51,6 +51,7 @@ class Panel:
         benchmark, case: what it shows.
         kind: of `KINDS`, or of `KINDS_OF_CHANGE`.
         protocol: at whose size, and by whose numbers.
+        ranked_by: the remover by whose gain, or change, the cases were chosen.
         cells: the mixture first, then each remover, then the ground truth if there is one.
         regions: the close-ups.
     """
@@ -59,6 +60,7 @@ class Panel:
     case: str
     kind: str
     protocol: str
+    ranked_by: str
     cells: list[Cell]
     regions: list[Region]
 
@@ -103,7 +105,7 @@ def read_panel(evaluated: Evaluated, benchmark: str, entry: Mapping[str, Any]) -
     if truth is not None:
         cells.append(Cell("ground truth", {}, truth))
     kind = entry["kind"] if truth is not None else KINDS_OF_CHANGE[entry["kind"]]
-    return Panel(benchmark, entry["case"], kind, entry["protocol"], cells, regions)
+    return Panel(benchmark, entry["case"], kind, entry["protocol"], [*evaluated.record["removers"]][-1], cells, regions)
 
 
 def score_text(metric: str, value: float) -> str:

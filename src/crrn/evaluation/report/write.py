@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crrn.errors import RunError
+from crrn.evaluation.contestants import file_name
 from crrn.evaluation.report.content import Content
 from crrn.evaluation.report.html import page
 from crrn.evaluation.report.latex import latex
@@ -33,7 +34,7 @@ def write_report(folder: Path | str, content: Content) -> list[Path]:
     files: dict[str, bytes] = {}
     pictures: dict[str, str] = {}
     for benchmark in dict.fromkeys(panel.benchmark for panel in content.panels):
-        pictures[benchmark] = f"{benchmark}.jpg"
+        pictures[benchmark] = f"{file_name(benchmark)}.jpg"
         shown = [panel for panel in content.panels if panel.benchmark == benchmark][:3]
         files[pictures[benchmark]] = jpeg(sheet(shown), content.quality)
     texts = {
