@@ -9,7 +9,7 @@ from typing import Any
 
 from crrn.errors import ConfigError
 from crrn.evaluation.report import grids
-from crrn.evaluation.report.figures import gain_charts, training_charts
+from crrn.evaluation.report.figures import gain_charts, others, training_charts
 from crrn.evaluation.report.paper import beside, check_rows
 from crrn.evaluation.report.pictures import Panel, read_panels
 from crrn.evaluation.report.sources import Evaluated, Trained, commands, read_evaluation, read_run
@@ -102,10 +102,10 @@ def gather(
     if not evaluations and not runs:
         raise ConfigError("There is nothing to report: give evaluations=[evaluations/NAME] or runs=[runs/NAME].")
     for key, folders in (("evaluations", evaluations), ("runs", runs)):
-        places = [Path(folder).resolve() for folder in folders]
-        if len({place.name for place in places}) < len(places):
+        names = [Path(folder).resolve().name for folder in folders]
+        if len(set(names)) < len(names):
             raise ConfigError(
-                f"{key}: two of them are called {_doubled(places)}; a report tells them apart by that name."
+                f"{key}: two of them are called {max(names, key=names.count)}; a report tells them apart by that name."
             )
     if not 1 <= quality <= 95:
         raise ConfigError(f"quality={quality}: JPEG takes 1 to 95.")
@@ -147,7 +147,7 @@ def gather(
             for panel in read_panels(one, benchmark, pictures)
         ],
         runs_grid=grids.runs_grid(trained),
-        curves=training_charts(trained),
+        curves=training_charts(trained, colours(evaluated)),
         facts=[*facts, grids.environment(evaluated, trained)],
         commands=[*made_by, *([command] if command else [])],
     )
@@ -165,13 +165,17 @@ def retitled(grid: Grid, benchmark: str, title: str) -> Grid:
     return grid
 
 
+def colours(evaluations: Sequence[Evaluated]) -> dict[str, int]:
+    """The series colours of removers, that a run may have the same one in all charts."""
+    found: dict[str, int] = {}
+    for one in evaluations:
+        for number, label in enumerate(others(one)):
+            found.setdefault(label, number)
+    return found
+
+
 def about(evaluated: Evaluated, runs: Sequence[Trained]) -> dict[str, str]:
     """What the removers are that one of the runs trained, by label."""
     folders = {run.folder.resolve(): grids.describe_run(run) for run in runs}
     names = {label: Path(str(facts["name"])).resolve() for label, facts in evaluated.record["removers"].items()}
     return {label: folders[place] for label, place in names.items() if place in folders}
-
-
-def _doubled(places: list[Path]) -> str:
-    names = [place.name for place in places]
-    return max(names, key=names.count)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import count
 
 from crrn.evaluation.report.charts import Line, Points, Strip, line_chart, smoothed, strip_chart
 from crrn.evaluation.report.sources import Curve, Evaluated, Trained
@@ -23,7 +24,6 @@ VALIDATION = (
 def gain_charts(evaluated: Evaluated, benchmark: str) -> list[str]:
     """For PSNR and SSIM, each image's gain over the identity, by protocol and remover; none without ground truth."""
     identity = [label for label, facts in evaluated.record["removers"].items() if facts["name"] == "identity"]
-    others = [label for label in evaluated.record["removers"] if label not in identity]
     charts = []
     for metric, (name, unit) in GAINS.items():
         groups = []
@@ -33,7 +33,7 @@ def gain_charts(evaluated: Evaluated, benchmark: str) -> list[str]:
                 continue
             base = tables[identity[0]].values(metric)
             strips = []
-            for number, label in enumerate(others):
+            for number, label in enumerate(others(evaluated)):
                 test = next(
                     (
                         t
@@ -57,12 +57,23 @@ def gain_charts(evaluated: Evaluated, benchmark: str) -> list[str]:
     return charts
 
 
-def training_charts(runs: Sequence[Trained]) -> dict[str, list[str]]:
-    """For each stage its loss and its validation metrics, a colour a run; the identity dashed."""
+def others(evaluated: Evaluated) -> list[str]:
+    """The removers but the identity; their places are their colours."""
+    return [label for label, facts in evaluated.record["removers"].items() if facts["name"] != "identity"]
+
+
+def training_charts(runs: Sequence[Trained], colours: Mapping[str, int]) -> dict[str, list[str]]:
+    """For each stage its loss and its validation metrics, a colour a run; the identity dashed.
+
+    Args:
+        colours: by run, where other charts show it too.
+    """
+    free = (number for number in count() if number not in colours.values())
+    coloured = [(colours[run.name] if run.name in colours else next(free), run) for run in runs]
     stages = list(dict.fromkeys(stage for run in runs for stage in run.curves))
     charts: dict[str, list[str]] = {}
     for stage in stages:
-        trained = [(number, run) for number, run in enumerate(runs) if stage in run.curves]
+        trained = [(number, run) for number, run in coloured if stage in run.curves]
         charts[stage] = []
         lines = []
         for number, run in trained:

@@ -85,10 +85,17 @@ def read_panels(evaluated: Evaluated, benchmark: str, count: int) -> list[Panel]
     if count < 1 or not (folder / "cases.json").exists():
         return []
     listed: Any = read_json(folder / "cases.json")
+    # listed from worst to best: the worst of the worst comes first, the best of the best last
     by_kind = [[entry for entry in listed if entry["kind"] == kind] for kind in KINDS]
+    by_kind = [by_kind[0], middle_first(by_kind[1]), by_kind[2][::-1]]
     rounds = max(map(len, by_kind), default=0)
     taken = [entries[n]["case"] for n in range(rounds) for entries in by_kind if n < len(entries)][:count]
     return [read_panel(evaluated, benchmark, entry) for entry in listed if entry["case"] in taken]
+
+
+def middle_first(entries: list[Any]) -> list[Any]:
+    """The entries, those in the middle first."""
+    return sorted(entries, key=lambda entry: abs(entries.index(entry) - (len(entries) - 1) / 2))
 
 
 def read_panel(evaluated: Evaluated, benchmark: str, entry: Mapping[str, Any]) -> Panel:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -195,3 +196,23 @@ def test_what_cannot_be_reported_is_one_sentence(
     (make_evaluation("bare") / "cases/sir2/postcard/1/ours.png").unlink()
     with pytest.raises(RunError, match=r"ours\.png is missing"):
         gather("x", [tmp_path / "evaluations/bare"], [])
+
+
+def test_the_worst_the_middle_and_the_best_are_shown(make_evaluation: Callable[..., Path]) -> None:
+    folder = make_evaluation(images=1)
+    cases = folder / "cases/sir2"
+    listed = json.loads((cases / "cases.json").read_text())[:1]
+    for kind in ("worst", "median", "best"):
+        for n in range(3):
+            shutil.copytree(cases / listed[0]["case"], cases / f"{kind}{n}")
+    entries = [{**listed[0], "case": f"{k}{n}", "kind": k} for k in ("worst", "median", "best") for n in range(3)]
+    (cases / "cases.json").write_text(json.dumps(entries))
+    shown = {
+        count: [panel.case for panel in gather("x", [folder], [], pictures=count).panels] for count in (0, 1, 3, 5)
+    }
+    assert shown == {
+        0: [],
+        1: ["worst0"],
+        3: ["worst0", "median1", "best2"],
+        5: ["worst0", "worst1", "median0", "median1", "best2"],
+    }
