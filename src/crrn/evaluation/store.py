@@ -18,6 +18,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,11 @@ class Cell:
         self.path = path
         self.metrics = tuple(metrics)
         self.header = [*FACTS, *self.metrics, "problem"]
-        self.done = self._resume()
 
-    def _resume(self) -> set[str]:
-        """The images that have a sound row. A torn last line is cut off; rows with a problem are tried again."""
+    @cached_property
+    def done(self) -> set[str]:
+        """The images that have a sound row. A torn last line is cut off; rows with a problem are tried again, so this
+        is asked for by who writes; reading `rows` leaves the file as it is."""
         if not self.path.exists():
             return set()
         text = self.path.read_bytes().decode("utf-8", errors="surrogateescape")
@@ -85,6 +87,7 @@ class Cell:
         Raises:
             RunError: the disk is full or the folder cannot be written to.
         """
+        done = self.done  # cuts off a torn last line first
         facts = {
             "image": row.image,
             "subset": row.subset,
@@ -107,14 +110,21 @@ class Cell:
         except OSError as error:
             raise RunError(f"Cannot write {self.path}: {error.strerror or error}; the rows so far are kept.") from error
         if not row.problem:
-            self.done.add(row.image)
+            done.add(row.image)
 
     def rows(self) -> Iterator[Row]:
-        """All rows, as they are on disk."""
+        """All rows, as they are on disk; a torn last line is none.
+
+        Raises:
+            RunError: the file holds other columns.
+        """
         if not self.path.exists():
             return
-        with self.path.open(newline="", encoding="utf-8") as file:
-            for line in csv.DictReader(file):
+        with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            reader = csv.DictReader(line for line in file if line.endswith("\n"))
+            if reader.fieldnames is not None and list(reader.fieldnames) != self.header:
+                raise RunError(f"{self.path} holds other columns than this evaluation; evaluate anew by name=NEW.")
+            for line in reader:
                 pairs = (pair.partition("=")[::2] for pair in line["categories"].split(";") if pair)
                 yield Row(
                     line["image"],

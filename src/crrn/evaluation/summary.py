@@ -73,7 +73,16 @@ def read_tables(folder: Path, record: Mapping[str, Any], benchmark: str, protoco
 
 
 def summarise(folder: Path | str) -> dict[str, Any]:
-    """Everything that tables and reports need; also written as summary.json.
+    """What `collect` gives; also written as summary.json."""
+    folder = Path(folder)
+    summary = collect(folder)
+    with write_atomically(folder / "summary.json", "w") as file:
+        json.dump(plain(summary), file, indent=1)
+    return summary
+
+
+def collect(folder: Path | str) -> dict[str, Any]:
+    """Everything that tables and reports need, read from the per-image tables: {"evaluation": the record, "results"}.
 
     A result is {"benchmark", "protocol", "recipe" (digest), "fingerprint", "masks", "removers": {label: {"images",
     "problems", "seconds", "metrics": {metric: {"mean", "low", "high", "images", "skipped"}}, "subsets", "categories",
@@ -99,10 +108,7 @@ def summarise(folder: Path | str) -> dict[str, Any]:
                         "tests": _tests(tables, protocol),
                     }
                 )
-    summary = {"evaluation": record, "results": results}
-    with write_atomically(folder / "summary.json", "w") as file:
-        json.dump(_plain(summary), file, indent=1)
-    return summary
+    return {"evaluation": record, "results": results}
 
 
 def _remover(table: Table, protocol: Protocol) -> dict[str, Any]:
@@ -174,10 +180,10 @@ def _tests(tables: list[Table], protocol: Protocol) -> list[dict[str, Any]]:
     return tests
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: it becomes null."""
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it, which has no NaN: that becomes null."""
     if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -40,10 +40,22 @@ def test_a_row_with_a_problem_is_tried_again(tmp_path: Path) -> None:
     assert Cell(cell.path, cell.metrics).done == {"a, b", "ü"}
 
 
+def test_reading_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "cell.csv"
+    filled(path).add(Row("c", "set", problem="torn\nin two"))
+    with path.open("a") as file:
+        file.write("half a ro")
+    before = path.read_bytes()
+    assert [row.problem for row in Cell(path, ["psnr", "ssim_r"]).rows()] == ["", "", "torn\nin two"]
+    assert path.read_bytes() == before
+
+
 def test_other_columns_are_refused(tmp_path: Path) -> None:
     filled(tmp_path / "cell.csv")
     with pytest.raises(RunError, match="other columns"):
-        Cell(tmp_path / "cell.csv", ["psnr"])
+        _ = Cell(tmp_path / "cell.csv", ["psnr"]).done
+    with pytest.raises(RunError, match="other columns"):
+        list(Cell(tmp_path / "cell.csv", ["psnr"]).rows())
 
 
 def test_parquet_holds_the_same_numbers(tmp_path: Path) -> None:

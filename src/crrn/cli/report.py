@@ -1,0 +1,82 @@
+"""``python -m src.report``: from finished evaluations and runs to experiments/NAME."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from crrn.cli.config import config_folder, settings_of
+from crrn.errors import ConfigError, CrrnError
+
+
+def main() -> None:
+    """The command. Exits with status 1 if it failed."""
+    failures: list[CrrnError] = []
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="report")(
+        partial(job, failures=failures)
+    )()
+    sys.exit(1 if failures else 0)
+
+
+def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
+    """One report; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
+    try:
+        report(**settings_of(cfg, report))
+    except CrrnError as error:
+        failures.append(error)
+        print(f"error: {error}", file=sys.stderr)
+
+
+def report(
+    *,
+    name: str,
+    experiment_root: str,
+    question: str,
+    answer: str,
+    evaluations: list[str],
+    runs: list[str],
+    paper: dict[str, str],
+    pictures: int,
+    quality: int,
+) -> None:
+    """Reads what the settings name and writes the report; the parameters are the keys of ``conf/report.yaml``."""
+    for key, folders in (("evaluations", evaluations), ("runs", runs)):
+        if not isinstance(folders, list):
+            raise ConfigError(f"{key}={folders} is not a list: give {key}=[{folders}].")
+    for key, number in (("pictures", pictures), ("quality", quality)):
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise ConfigError(f"{key}={number} is not a whole number.")
+    if Path(str(name)).name != str(name):
+        raise ConfigError(f"name={name} is not the name of a folder: give one without / in it.")
+    if not evaluations and not runs:
+        raise ConfigError("There is nothing to report: give evaluations=[evaluations/NAME] or runs=[runs/NAME].")
+
+    from rich.console import Console
+
+    from crrn.evaluation.report.content import gather
+    from crrn.evaluation.report.sources import as_typed
+    from crrn.evaluation.report.write import write_report
+
+    content = gather(
+        str(name),
+        evaluations,
+        runs,
+        question=question,
+        answer=answer,
+        paper=paper,
+        pictures=pictures,
+        quality=quality,
+        command=as_typed([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
+    files = write_report(Path(experiment_root) / str(name), content)
+    console = Console(soft_wrap=True)
+    for path in files:
+        console.print(f"{path.stat().st_size / 1024:7.0f} KiB  {path}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

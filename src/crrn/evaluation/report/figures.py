@@ -1,0 +1,100 @@
+"""Which charts a report has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+from crrn.evaluation.report.charts import Line, Points, Strip, line_chart, smoothed, strip_chart
+from crrn.evaluation.report.sources import Curve, Evaluated, Trained
+from crrn.evaluation.tables import DIGITS
+
+GAINS = {"psnr": ("PSNR", "dB"), "ssim": ("SSIM", "SSIM")}
+VALIDATION = (
+    ("background_psnr", "Background, PSNR (dB)", 2),
+    ("background_ssim", "Background, SSIM", 4),
+    ("background_si", "Background, SI", 4),
+    ("reflection_ssim", "Reflection, SSIM", 4),
+    ("gradient_si", "Gradient, SI", 4),
+)
+"""Logged as val/NAME, and val/identity_NAME where the identity has one."""
+
+
+def gain_charts(evaluated: Evaluated, benchmark: str) -> list[str]:
+    """For PSNR and SSIM, each image's gain over the identity, by protocol and remover; none without ground truth."""
+    identity = [label for label, facts in evaluated.record["removers"].items() if facts["name"] == "identity"]
+    charts = []
+    for metric, (name, unit) in GAINS.items():
+        groups = []
+        for result in evaluated.of(benchmark):
+            tables = {table.label: table for table in evaluated.tables[benchmark, result["protocol"]]}
+            if not identity or metric not in result["removers"][identity[0]]["metrics"]:
+                continue
+            base = tables[identity[0]].values(metric)
+            strips = []
+            for number, label in enumerate(others(evaluated)):
+                test = next(
+                    (
+                        t
+                        for t in result["tests"]
+                        if (t["first"], t["second"], t["metric"]) == (label, identity[0], metric)
+                    ),
+                    None,
+                )
+                values = [
+                    (image, value - base[image])
+                    for image, value in tables[label].values(metric).items()
+                    if image in base and not math.isnan(value - base[image])
+                ]
+                if test and values:
+                    strips.append(Strip(label, values, test["difference"], test["low"], test["high"], number))
+            if strips:
+                groups.append((result["protocol"], strips))
+        if groups:
+            title = f"Gain in {name} over the identity"
+            charts.append(strip_chart(title, f"{unit}, one dot an image", groups, DIGITS.get(metric, 4)))
+    return charts
+
+
+def others(evaluated: Evaluated) -> list[str]:
+    """The removers but the identity; their places are their colours."""
+    return [label for label, facts in evaluated.record["removers"].items() if facts["name"] != "identity"]
+
+
+def training_charts(runs: Sequence[Trained], colours: Mapping[str, int]) -> dict[str, list[str]]:
+    """For each stage its loss and its validation metrics, a colour a run; the identity dashed.
+
+    Args:
+        colours: by run, where other charts show it too.
+    """
+    free = (number for number in count() if number not in colours.values())
+    coloured = [(colours[run.name] if run.name in colours else next(free), run) for run in runs]
+    stages = list(dict.fromkeys(stage for run in runs for stage in run.curves))
+    charts: dict[str, list[str]] = {}
+    for stage in stages:
+        trained = [(number, run) for number, run in coloured if stage in run.curves]
+        charts[stage] = []
+        lines = []
+        for number, run in trained:
+            points = column(run.curves[stage], "train/loss")
+            lines += [Line("", points, number, "faint"), Line(run.name, smoothed(points), number)]
+        if any(line.points for line in lines):
+            charts[stage].append(line_chart("Training loss", "optimizer steps", lines))
+        for key, title, digits in VALIDATION:
+            lines = []
+            references: list[Points] = []
+            for number, run in trained:
+                lines.append(Line(run.name, column(run.curves[stage], f"val/{key}"), number, dots=True))
+                reference = column(run.curves[stage], f"val/identity_{key}")
+                if reference and [y for _, y in reference] not in [[y for _, y in r] for r in references]:
+                    references.append(reference)
+            lines += [Line("identity", points, -1, "dashed") for points in references]
+            if any(line.points for line in lines):
+                charts[stage].append(line_chart(title, "optimizer steps", lines, digits=digits))
+    return {stage: found for stage, found in charts.items() if found}
+
+
+def column(curve: Curve, key: str) -> list[tuple[float, float]]:
+    """(step, value) of the rows that have the column."""
+    return [(row["step"], row[key]) for row in curve if key in row and math.isfinite(row[key])]
