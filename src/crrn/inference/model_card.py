@@ -61,8 +61,9 @@ layers.{first}
 ```""",
 }
 
-LIMITS = """It was trained on synthetic mixtures, in which a reflection is added to a photo. Real reflections that are strong, sharp
-or saturated, or that cover most of the photo, may stay or be mistaken for the scene. What a reflection has hidden is
+LIMITS = """\
+It was trained on synthetic mixtures, in which a reflection is added to a photo. Real reflections that are strong or
+saturated, or that cover most of the photo, may stay or be mistaken for the scene. What a reflection has hidden is
 guessed; do not use the result as evidence. Estimates are not clipped to [0, 1]."""
 
 
@@ -150,12 +151,14 @@ def card_place(folder: Path) -> Path:
 
 
 def files_of(card: Path, digest: str) -> dict[str, dict[str, float]]:
-    """The files with their differences that a card lists, as far as they are there and come from the same checkpoint."""
+    """The files, with their differences, that a card lists: those that are there, of the same checkpoint."""
     text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
     try:
         noted = json.loads(text.partition(MARK)[2].partition(" -->")[0])
-        same = noted["checkpoint"] == digest
-        return {str(name): dict(of) for name, of in noted["files"].items() if same and (card.parent / name).is_file()}
+        files = noted["files"] if noted["checkpoint"] == digest else {}
+        # only names of its own folder: they may be uploaded
+        there = {path.name for path in card.parent.iterdir() if path.suffix in SUFFIXES.values()}
+        return {name: {str(size): float(by) for size, by in files[name].items()} for name in files if name in there}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
 
