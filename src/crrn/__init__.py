@@ -9,13 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crrn.inference.hub import from_pretrained, save_pretrained
     from crrn.layers import Layers
     from crrn.nets import CRRN, GiN, IiN, build_network
     from crrn.nets import load_network as load
 
     __version__: str
 
-__all__ = ["CRRN", "GiN", "IiN", "Layers", "__version__", "build_network", "load"]
+__all__ = [
+    "CRRN",
+    "GiN",
+    "IiN",
+    "Layers",
+    "__version__",
+    "build_network",
+    "from_pretrained",
+    "load",
+    "save_pretrained",
+]
 
 _HOMES = {
     "CRRN": ("crrn.nets", "CRRN"),
@@ -23,7 +34,9 @@ _HOMES = {
     "IiN": ("crrn.nets", "IiN"),
     "Layers": ("crrn.layers", "Layers"),
     "build_network": ("crrn.nets", "build_network"),
+    "from_pretrained": ("crrn.inference.hub", "from_pretrained"),
     "load": ("crrn.nets", "load_network"),
+    "save_pretrained": ("crrn.inference.hub", "save_pretrained"),
 }
 
 

@@ -29,5 +29,9 @@ class RunError(CrrnError):
     """A run directory cannot be used as asked, or a run had to stop."""
 
 
+class ExportError(CrrnError):
+    """A network cannot be exported, or what was exported does not compute what the network does."""
+
+
 class Pruned(CrrnError):
     """No mistake: a study gave this run up, as others do better."""

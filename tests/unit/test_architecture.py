@@ -17,12 +17,14 @@ FLOORS = (
     {"data", "metrics", "losses", "nets", "solvers", "mixing"},
     {"removers"},
     {"training", "evaluation", "inference", "bench"},
+    {"webdemo"},
     {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # library -> the only rooms or modules that import it
 RESERVED = {
+    "gradio": ("crrn.webdemo",),
     "hydra": ("crrn.cli",),
     "lightning": ("crrn.training", "crrn.data.datamodule", "crrn.cli"),
     "albumentations": ("crrn.data.augment",),

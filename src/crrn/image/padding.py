@@ -21,8 +21,9 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """
     for dim in (-2, -1):
         size = image.shape[dim]
-        padded = -(-size // multiple) * multiple
-        if padded != size:
+        padded = (size + multiple - 1) // multiple * multiple  # no negative numbers: ONNX divides towards 0
+        # An exported graph is for all sizes, so it must not depend on whether this one needs padding.
+        if torch.compiler.is_exporting() or padded != size:
             image = image.index_select(dim, _reflected(size, padded, image.device))
     return image
 
@@ -35,4 +36,6 @@ def crop(image: Tensor, height: int, width: int) -> Tensor:
 def _reflected(size: int, padded: int, device: torch.device) -> Tensor:
     """Indices 0 1 .. size-1 size-2 .. 1 0 1 .. (a triangle wave), `padded` of them."""
     last = size - 1
-    return last - (torch.arange(padded, device=device) % max(2 * last, 1) - last).abs()
+    # sym_max and a period in a tensor say what max and an int say, in words that the exporters of graphs know.
+    period = torch.full((), torch.sym_max(2 * last, 1), device=device)
+    return last - (torch.arange(padded, device=device) % period - last).abs()

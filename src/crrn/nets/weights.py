@@ -33,10 +33,24 @@ def save_network(network: Remover, path: str | os.PathLike[str]) -> None:
     Raises:
         RunError: the place cannot be written to.
     """
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    metadata = {METADATA: json.dumps({"net": network.config})}
+    content = network_bytes(network)
     with write_atomically(Path(path)) as file:
-        file.write(save(state, metadata))
+        file.write(content)
+
+
+def network_bytes(network: Remover, precision: torch.dtype | None = None) -> bytes:
+    """What `save_network` writes.
+
+    Args:
+        network: the network.
+        precision: how the convolutions' weights are stored, such as torch.float16; None keeps them as they are.
+            Biases, statistics and constants, few and delicate, are always kept.
+    """
+    state = {
+        name: value.to(precision if value.dim() == 4 else None).contiguous()
+        for name, value in network.state_dict().items()
+    }
+    return save(state, {METADATA: json.dumps({"net": network.config})})
 
 
 def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Remover:
@@ -47,7 +61,7 @@ def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu
         device: where the network is wanted.
 
     Returns:
-        The network in evaluation mode.
+        The network in evaluation mode, in float32 also where the file stores half precision.
 
     Raises:
         CheckpointError: the file is missing or torn, is of another kind, or its weights are not those of its
@@ -63,7 +77,7 @@ def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu
             f"{len(wrong)} weights differ in name or shape, {wrong[0]!r} first; save the network with its own config"
         )
     network.load_state_dict(state, assign=True)
-    return network.to(device).eval()
+    return network.to(device, torch.float32).eval()
 
 
 def network_config(path: str | os.PathLike[str]) -> dict[str, Any]:

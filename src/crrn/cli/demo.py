@@ -1,0 +1,88 @@
+"""``python -m src.demo``: the web demo, on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from crrn.cli.config import config_folder, settings_of
+from crrn.errors import ConfigError, CrrnError, RunError
+
+SOLVERS = ("yl19", "ws16", "lb14", "nr17")
+"""The solvers that are offered, the fast one first."""
+
+
+def main() -> None:
+    """The command. Exits with status 1 if it failed."""
+    failures: list[CrrnError] = []
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="demo")(
+        partial(job, failures=failures)
+    )()
+    sys.exit(1 if failures else 0)
+
+
+def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
+    """The demo; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
+    try:
+        demo(**settings_of(cfg, demo))
+    except CrrnError as error:
+        failures.append(error)
+        print(f"error: {error}", file=sys.stderr)
+
+
+def demo(
+    *,
+    removers: list[Any],
+    solvers: bool,
+    host: str,
+    port: int,
+    open_browser: bool,
+    max_megapixels: float,
+    max_upload_mb: int,
+    device: str,
+) -> None:
+    """Serves the page until it is interrupted; the parameters are the keys of ``conf/demo.yaml``."""
+    if not isinstance(removers, list):
+        raise ConfigError(f"removers={removers} is not a list: give removers=[{removers}].")
+    if importlib.util.find_spec("gradio") is None:
+        raise ConfigError("The web demo needs Gradio: pip install 'crrn[web]'.")
+
+    with tempfile.TemporaryDirectory(prefix="crrn-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
+
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own server whether it has started
+
+        from crrn.evaluation.runner import choose_device
+        from crrn.inference import default_remover
+        from crrn.webdemo.examples import make_examples
+        from crrn.webdemo.page import launch, make_page
+        from crrn.webdemo.studio import Studio
+
+        offered = list(removers) or [default_remover()]
+        offered += [name for name in SOLVERS if solvers and name not in offered]
+        results, examples = Path(folder) / "results", Path(folder) / "examples"
+        results.mkdir()
+        examples.mkdir()
+        studio = Studio(offered, results, max_megapixels, choose_device(device))
+        page = make_page(studio, make_examples(examples), max_upload_mb)
+        try:
+            address = launch(page, host, port, open_browser)
+        except OSError as error:
+            raise RunError(f"Port {port} of {host} cannot be used ({error}): give another, as in port=7861.") from error
+        print(f"The demo is at {address} (Ctrl+C ends it).", flush=True)
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            print(f"host={host}: everyone who reaches this machine can use it.", flush=True)
+        page.block_thread()
+
+
+if __name__ == "__main__":
+    main()
