@@ -32,7 +32,7 @@ def gradient_magnitude(image: Tensor) -> Tensor:
     gy = columns[..., 2:, :] - columns[..., :-2, :]
     dtype = torch.promote_types(image.dtype, torch.float32)  # squares of half precision would underflow
     square = gx.to(dtype).square() + gy.to(dtype).square()
-    # The square root of 0 has an infinite derivative: such pixels take that of 1 and are set to 0, also in the gradient.
+    # The square root of 0 has an infinite derivative: such pixels take that of 1, and are then 0, as is their gradient.
     flat = square == 0
     magnitude = square.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
     return magnitude.clamp(max=1).to(image.dtype)
