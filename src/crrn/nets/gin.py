@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from crrn.image.gradient import gradient_magnitude
 from crrn.image.padding import crop, pad_to_multiple
 from crrn.layers import Layers, Remover
-from crrn.nets.blocks import conv, initialise, scaled, upsample
+from crrn.nets.blocks import ToOneChannel, conv, initialise, scaled, upsample
 
 MULTIPLE = 32
 """Image sides are padded to a multiple of this: both networks halve them five times."""
@@ -55,7 +55,7 @@ class GiN(Remover):
             narrow, up = scaled(channels_conv, width), scaled(channels_up, width)
             self.decoder.append(nn.Sequential(conv(channels + skip, narrow, 3), upsample(narrow, up)))
             channels = up
-        self.output = nn.Conv2d(channels, 1, 5, padding=2)
+        self.output = ToOneChannel(channels, 5)
         initialise(self)
 
     def forward(self, mixture: Tensor) -> Layers:
