@@ -24,12 +24,12 @@ from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
 from crrn.data.datamodule import parse_size
 from crrn.data.sources import PhotoSource
-from crrn.layers import Remover
+from crrn.image.gradient import gradient_magnitude
+from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture, PaperMixing
 from crrn.nets import build_network
 from crrn.training import RunDirectory, Stage, Watching, train_stages
-from crrn.training.modules import target_layers
 from crrn.training.schedules import multistep
 
 OURS, BARE = "crrn-train", "bare loop"
@@ -148,9 +148,13 @@ class Turns(MixtureDataModule):
     def step(self) -> None:
         """One step of the bare loop."""
         self.optimizer.zero_grad()
-        value, _ = self.loss(self.net(self.ready.mixture), target_layers(self.ready, self.loss.layers))
+        value, _ = self.loss(self.net(self.ready.mixture), self._targets())
         value.backward()
         self.optimizer.step()
+
+    def _targets(self) -> Layers:
+        background = self.ready.background
+        return Layers(background, self.ready.reflection, gradient_magnitude(background))
 
     def train_dataloader(self) -> Any:
         """The taking of turns, as long as an epoch."""
@@ -198,7 +202,7 @@ def arguments(files: tuple[Path, ...], batch: int, sizes: Sequence[str], steps: 
     }
 
 
-def network(width: float) -> Remover:
+def network(width: float) -> Any:
     """An untrained CRRN, the same each time."""
     torch.manual_seed(2018)
     return build_network("crrn", width, channels_last=True)
@@ -209,7 +213,7 @@ def loss() -> ReconstructionLoss:
     return ReconstructionLoss({"ssim": 0.8, "l1": 1.0}, {"ssim": 1.0}, {"si": 1.0})
 
 
-def train(net: Remover, data: MixtureDataModule, folder: Path, watching: Watching, *callbacks: Callback) -> None:
+def train(net: Any, data: MixtureDataModule, folder: Path, watching: Watching, *callbacks: Callback) -> None:
     """One epoch of the joint stage, as ``crrn-train`` does it."""
     stage = Stage(1, LEARNING_RATE, multistep, loss())
     trainer = partial(L.Trainer, devices=1, use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=1)
