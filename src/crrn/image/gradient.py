@@ -30,6 +30,9 @@ def gradient_magnitude(image: Tensor) -> Tensor:
     columns = padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]
     gx = rows[..., 2:] - rows[..., :-2]
     gy = columns[..., 2:, :] - columns[..., :-2, :]
-    # vector_norm, unlike sqrt or hypot, has a zero subgradient at 0.
-    magnitude: Tensor = torch.linalg.vector_norm(torch.cat((gx, gy), dim=1), dim=1, keepdim=True)
-    return magnitude.clamp(max=1)
+    dtype = torch.promote_types(image.dtype, torch.float32)  # squares of half precision would underflow
+    square = gx.to(dtype).square() + gy.to(dtype).square()
+    # The square root of 0 has an infinite derivative: such pixels take that of 1, and are then 0, as is their gradient.
+    flat = square == 0
+    magnitude = square.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
+    return magnitude.clamp(max=1).to(image.dtype)

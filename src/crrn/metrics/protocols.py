@@ -164,7 +164,7 @@ class Protocol:
             "si": lambda: si_map(statistics).flatten(1).mean(1),
             "ssim_r": lambda: mean_over(ssim_map(statistics), region),  # type: ignore[arg-type]
             "si_r": lambda: mean_over(si_map(statistics), region),  # type: ignore[arg-type]
-            "psnr": lambda: psnr(x.double(), y.double(), self.colour),
+            "psnr": lambda: psnr(x, y, self.colour),
             "ncc": lambda: ncc(x, y),
             "lmse": lambda: lmse(x, y),
             "slmse": lambda: 1 - lmse(x, y),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from crrn.metrics.mean import real
 
@@ -22,9 +23,9 @@ def psnr(x: Tensor, y: Tensor, colour: Literal["joint", "channels"] = "joint") -
             never lower (Jensen).
 
     Returns:
-        (N,), at most 100 dB: the MSE has a floor of 1e-10 (our choice), which equal images reach.
+        (N,), float64, at most 100 dB: the MSE has a floor of 1e-10 (our choice), which equal images reach.
     """
-    error = (real(x) - real(y)).square()
-    error = error.flatten(1).mean(1) if colour == "joint" else error.flatten(2).mean(2)
+    error = mse_loss(real(x), real(y), reduction="none")
+    error = (error.flatten(1).mean(1) if colour == "joint" else error.flatten(2).mean(2)).double()
     decibel = -10 * error.clamp(min=MSE_FLOOR).log10()
     return decibel if colour == "joint" else decibel.mean(1)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crrn.errors import ConfigError
@@ -31,6 +32,34 @@ def upsample(channels_in: int, channels_out: int) -> nn.Sequential:
     """
     layer = nn.ConvTranspose2d(channels_in, channels_out, 4, stride=2, padding=1, bias=False)
     return _normalised(layer, channels_out)
+
+
+class ToOneChannel(nn.Conv2d):
+    """A convolution of odd kernel to one channel, with a bias; stride 1, the size is kept.
+
+    Args:
+        channels_in: channels of the input.
+        kernel: side of the kernel.
+    """
+
+    bias: Tensor
+
+    def __init__(self, channels_in: int, kernel: int) -> None:
+        super().__init__(channels_in, 1, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 1, H, W)."""
+        if x.device.type != "cpu":
+            return super().forward(x)
+        # Processors fill their registers with output channels, of which there is one. So the kernel's columns become
+        # channels, each correlated along H alone, and their results are shifted along W and added.
+        width, border = x.shape[-1], self.kernel_size[1] // 2
+        columns = F.conv2d(x, self.weight[0].permute(2, 0, 1).unsqueeze(-1), padding=(border, 0))
+        columns = F.pad(columns.to(self.bias.dtype), (border, border))
+        result = self.bias.view(1, 1, 1, 1)
+        for shift, column in enumerate(columns.split(1, dim=1)):
+            result = result + column[..., shift : shift + width]
+        return result
 
 
 class Branches(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from crrn.image.gradient import gradient_magnitude
 from crrn.image.padding import crop, pad_to_multiple
 from crrn.layers import Layers
-from crrn.nets.blocks import conv, initialise, scaled, upsample
+from crrn.nets.blocks import ToOneChannel, conv, initialise, scaled, upsample
 from crrn.nets.network import Network
 
 MULTIPLE = 32
@@ -57,7 +57,7 @@ class GiN(Network):
             narrow, up = scaled(channels_conv, width), scaled(channels_up, width)
             self.decoder.append(nn.Sequential(conv(channels + skip, narrow, 3), upsample(narrow, up)))
             channels = up
-        self.output = nn.Conv2d(channels, 1, 5, padding=2)
+        self.output = ToOneChannel(channels, 5)
         initialise(self)
 
     def stages(self) -> dict[str, Network]:

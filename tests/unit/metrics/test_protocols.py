@@ -184,3 +184,24 @@ def test_a_custom_protocol_cannot_take_a_published_name() -> None:
         custom_protocol(name="own", metrics=["psnrr"])
     with pytest.raises(ConfigError, match="resize"):
         custom_protocol(name="own", metrics=["psnr"], resize="half")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ncc_in_single_precision(dtype: torch.dtype) -> None:
+    """Several chunks and little contrast on a bright ground; a flat image has no correlation, one odd pixel has."""
+    x = (0.9 + 0.01 * torch.rand(2, 3, 160, 180, dtype=torch.float64)).to(dtype)
+    y = (x + 0.005 * torch.rand(x.shape, dtype=torch.float64)).to(dtype)
+    expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(*(image.flatten(1).numpy() for image in (x, y)), strict=True)]
+    assert ncc(x, y) == pytest.approx(np.array(expected), abs=1e-6)
+    flat = torch.full_like(x, 0.3)
+    assert ncc(x, flat).isnan().all()
+    flat[:, 0, 0, 0] += 1 / 255
+    assert not ncc(x, flat).isnan().any()
+
+
+def test_lmse_in_single_precision() -> None:
+    generator = np.random.default_rng(3)
+    x = generator.random((41, 57, 3)).astype(np.float32)
+    y = (x * 0.9 + 0.02 * generator.random(x.shape)).astype(np.float32)
+    tensors = (torch.from_numpy(image).permute(2, 0, 1)[None] for image in (x, y))
+    assert lmse(*tensors).item() == pytest.approx(lmse_by_loops(np.float64(x), np.float64(y)), abs=1e-8)
