@@ -66,7 +66,7 @@ class ModuleRemover(Remover):
                 torch.cuda.synchronize()
         if layers.background is None:
             raise ConfigError(
-                "This remover estimates no background (a network of gradients alone gives one): evaluate the whole network."
+                "This remover estimates no background (a GiN alone gives a gradient): evaluate the whole network."
             )
         return layers
 

@@ -8,4 +8,14 @@ from crrn.nets.iin import IiN
 from crrn.nets.network import Network
 from crrn.nets.weights import load_network, network_config, save_network
 
-__all__ = ["CEILNet", "CRRN", "GiN", "IiN", "Network", "build_network", "load_network", "network_config", "save_network"]
+__all__ = [
+    "CRRN",
+    "CEILNet",
+    "GiN",
+    "IiN",
+    "Network",
+    "build_network",
+    "load_network",
+    "network_config",
+    "save_network",
+]
