@@ -67,7 +67,7 @@ class WS16(Solver):
         edge_second_weight: float = 4.0,
         floor: float = 1e-5,
         published_weights: bool = False,
-        tolerance: float = 1e-6,
+        tolerance: float = 3e-6,
         solver_iterations: int = 1000,
         brightness: str = "raw",
         progress: Callable[[float], object] | None = None,
@@ -109,8 +109,8 @@ class WS16(Solver):
         In each channel of L*a*b* and at scale 1 and the two coarser ones, D_n is the sum over the blurs of the
         divergence between the derivatives of the blurred and of the sharp image: with p_k and p_1 the frequencies of a
         pixel's two derivatives, (d + 1) / 2 in `bins` bins, and q = p_k / (p_k + p_1), it is q log(p_k / p_1), summed
-        over x, y and the window. D = (0.4 D_2 + 0.6 D_3, enlarged) D_1. An edge is the background's where D exceeds tau in
-        any channel; the reflection's where the Sobel magnitude, the greatest of the three colours, is in the range and
+        over x, y and the window. D = (0.4 D_2 + 0.6 D_3, enlarged) D_1. An edge is the background's where D exceeds tau
+        in any channel; the reflection's where the Sobel magnitude, the greatest of the three colours, is in the range and
         no background edge is near. (The published factor 1/70 of D_n cancels, as tau is a mean of D. The authors' code
         overwrites the frequencies while it sums; here they stay: our choice, as are replicated borders.)
 
