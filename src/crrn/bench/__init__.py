@@ -1,1 +1,1 @@
-"""What the benchmarks measure against."""
+"""Benchmarks: the product against published ways of doing the same, run in turn; see `crrn.bench.bench.Suite`."""

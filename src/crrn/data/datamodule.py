@@ -65,8 +65,8 @@ class MixtureDataModule(L.LightningDataModule):
         held_out: the share of each source's photos that never train; ignored by sources with a fixed held-out set.
         validation_mixtures: number of validation mixtures.
         validation_size: their size.
-        num_workers: worker processes; None means none on a CPU, and on a GPU the cores shared by its devices, at most
-            8.
+        num_workers: worker processes; None means none on a CPU, where a thread makes the next batch while the present
+            one is trained on, and on a GPU the cores shared by its devices, at most 8.
         cache: keep the decoded photos in memory; the mixtures are the same bits with and without.
         on_corrupt: "error" stops at a photo that cannot be read or is too small; "skip" goes on without it.
         min_side: the shortest side, in pixels, that a photo may have.

@@ -27,6 +27,14 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_END_OF_JPEG = b"\xff\xd9"
+_SHRINK = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
 
 def check_photo(file: Path, min_side: int) -> None:
     """Read a photo's header.
@@ -59,9 +67,11 @@ def read_photo(file: Path, size: tuple[int, int]) -> Photo:
         with Image.open(file) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
             turned = orientation in (5, 6, 7, 8)
+            full = image.size
             image.draft(image.mode, (size[0], size[1]) if turned else (size[1], size[0]))
-            upright = image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-            pixels = _rgb(upright)
+            pixels = _jpeg(image, file, round(full[0] / image.size[0])) if orientation not in _TURNS else None
+            if pixels is None:
+                pixels = _rgb(image.transpose(_TURNS[orientation]) if orientation in _TURNS else image)
     except Exception as error:  # as above
         raise _unreadable(file, error) from error
     return resize(pixels, size)
@@ -141,6 +151,23 @@ class PhotoBank:
             self._photos[index] = read_photo(self.files[index], self.size)
             self._filled[index] = 1
         return self._photos[index]
+
+
+def _jpeg(image: Image.Image, file: Path, shrink: int) -> Photo | None:
+    """The pixels of an opened colour JPEG by OpenCV, a third faster than PIL; None leaves the file to PIL.
+
+    Both use libjpeg-turbo and give the same bits. OpenCV fills what a file lacks with grey and says nothing, so a file
+    that does not end as a JPEG should is left to PIL, which tells whether pixels are missing.
+    """
+    if image.format != "JPEG" or image.mode != "RGB" or shrink not in _SHRINK:
+        return None
+    data = file.read_bytes()
+    if not data.endswith(_END_OF_JPEG):
+        return None
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _SHRINK[shrink] | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None or pixels.shape[1::-1] != image.size:
+        return None
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
 
 
 def _rgb(image: Image.Image) -> Photo:

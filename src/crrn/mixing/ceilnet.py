@@ -48,8 +48,9 @@ class CEILNetMixing:
         """Form mixtures of (N, 3, H, W) layers in [0, 1] with the parameter "sigma" (N,)."""
         window = gaussian_kernel(self.kernel, parameters["sigma"].to(reflection))
         blurred = filter_separable(reflection, window, border="reflect")
-        excess = (background + blurred - 1).clamp(min=0)
+        # In place wherever a result is not needed again: on a CPU, fresh memory costs more than the arithmetic.
+        excess = (background + blurred).sub_(1).clamp_(min=0)
         # An image without excess has a sum and a count of 0: it is not lowered.
-        mean_excess = excess.sum((1, 2, 3)) / (excess > 0).sum((1, 2, 3)).clamp(min=1)
-        visible = (blurred - per_image(self.lowering * mean_excess, blurred)).clamp(0, 1)
-        return Mixture((background + visible).clamp(0, 1), background, visible)
+        mean_excess = excess.sum((1, 2, 3)) / excess.sign().sum((1, 2, 3)).clamp(min=1)
+        visible = blurred.sub_(per_image(self.lowering * mean_excess, blurred)).clamp_(0, 1)
+        return Mixture((background + visible).clamp_(0, 1), background, visible)

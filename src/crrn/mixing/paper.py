@@ -48,5 +48,5 @@ class PaperMixing:
     def __call__(self, background: Tensor, reflection: Tensor, parameters: Mapping[str, Tensor]) -> Mixture:
         """Form mixtures of (N, 3, H, W) layers in [0, 1] with the parameters "alpha" and "beta", each (N,)."""
         visible = per_image(parameters["beta"], reflection) * reflection
-        mixture = (per_image(parameters["alpha"], background) * background + visible).clamp(0, 1)
+        mixture = (per_image(parameters["alpha"], background) * background).add_(visible).clamp_(0, 1)
         return Mixture(mixture, background, visible if self.reflection_target == "visible" else reflection)

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -139,3 +140,26 @@ def test_no_memory_for_the_cache(tmp_path: Path) -> None:
         DataError, match=r"no memory for a cache of 1 photos \(3000000000\.0 GB\): set data\.cache=false"
     ):
         PhotoBank([tmp_path / "a.jpg"], (10**9, 10**9), cache=True)
+
+
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"progressive": True}], ids=str)
+@pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+def test_a_jpeg_has_the_bits_that_pil_decodes(tmp_path: Path, options: dict[str, object], shrink: int) -> None:
+    noise = np.random.default_rng(shrink).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    file = save(tmp_path / "a.jpg", Image.fromarray(cv2.GaussianBlur(noise, (5, 5), 2)), quality=80, **options)
+    with Image.open(file) as image:
+        image.draft("RGB", (128 // shrink, 96 // shrink))
+        expected = np.asarray(image)
+    assert expected.shape == (96 // shrink, 128 // shrink, 3)
+    assert np.array_equal(read_photo(file, expected.shape[:2]), expected)
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0\0"], ids=["as it is", "bytes behind its end"])
+def test_a_jpeg_cut_short_is_an_error_however_it_ends(tmp_path: Path, tail: bytes) -> None:
+    file = save(tmp_path / "a.jpg", Image.fromarray(ramp()))
+    whole = file.read_bytes()
+    file.write_bytes(whole + tail)
+    assert read_photo(file, (40, 60)).shape == (40, 60, 3)
+    file.write_bytes(whole[: len(whole) // 2] + tail)
+    with pytest.raises(DataError, match=r"a\.jpg cannot be read as a photo"):
+        read_photo(file, (40, 60))

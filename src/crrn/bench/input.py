@@ -1,0 +1,182 @@
+"""From JPEG files to batches of mixtures, against the field's way, on one core."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crrn.bench import peers
+from crrn.bench.bench import Bench
+from crrn.bench.textures import write_textures
+from crrn.data import MixtureDataModule
+from crrn.data.datamodule import parse_size
+from crrn.data.dataset import MixtureDataset, PhotoPairs
+from crrn.data.photos import Photo
+from crrn.data.plan import Size
+from crrn.data.sources import PhotoSource, folder
+from crrn.mixing import CEILNetMixing, Mixture
+
+FIELD, OURS, CACHED = "the field's way", "crrn", "crrn, cached"
+
+
+class InputSuite:
+    """Samples a second and core: synthesis alone, decoding alone, and end to end with and without the photo cache.
+
+    Both sides read the same files (from the system's cache) and mix the same photos with the same sigma; neither
+    augments, as the results are compared: the synthesis to 1e-4, the photos, which the field resizes by PIL's
+    bicubic filter, to a mean difference of 0.03.
+
+    Args:
+        sizes: "HEIGHTxWIDTH" of the batches.
+        photos: a folder of photos; None makes textures of ``height`` x ``width``.
+        height, width: of the textures; 375x500 is what most photos of PASCAL VOC have.
+        batch: mixtures in a batch.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[str] = ("224x224", "224x288"),
+        photos: str | None = None,
+        height: int = 375,
+        width: int = 500,
+        batch: int = 8,
+    ) -> None:
+        self.sizes = [parse_size("suite.input.sizes", size) for size in sizes]
+        self.photos = photos
+        self.shape = (height, width)
+        self.batch = batch
+
+    def run(self, bench: Bench) -> None:
+        """Measures each size on one thread."""
+        with tempfile.TemporaryDirectory() as temporary, bench.with_threads(1):
+            if self.photos:
+                files = list(folder(self.photos).files)
+            else:
+                files = write_textures(Path(temporary), 3 * self.batch, *self.shape)
+            for size in self.sizes:
+                self._measure(bench, files, size)
+
+    def _measure(self, bench: Bench, files: list[Path], size: Size) -> None:
+        plain, cached, augmented = (
+            Pipeline(files, size, self.batch, cache, augment)
+            for cache, augment in ((False, False), (True, False), (True, True))
+        )
+        where = f"{size[0]}x{size[1]}"
+        batch = plain.load()
+        photos = ready_photos(batch)
+        race = partial(bench.race, items=self.batch, unit="sample")
+        race(
+            f"ready uint8 pairs to mixtures, {where}",
+            {FIELD: lambda: plain.field_mix(photos), OURS: lambda: plain.mix(batch)},
+            reference=FIELD,
+            tolerance=1e-4,
+            targets={OURS: 20},
+        )
+        race(
+            f"JPEG files to uint8 pairs, {where}",
+            {FIELD: plain.field_load, OURS: plain.load, CACHED: cached.load},
+            reference=FIELD,
+            tolerance=0.03,
+            difference=mean_photo_difference,
+        )
+        race(
+            f"JPEG files to mixtures, {where}",
+            {FIELD: plain.field_make, OURS: plain.make, CACHED: cached.make},
+            reference=FIELD,
+            tolerance=0.03,
+            difference=mean_difference,
+            targets={OURS: 8, CACHED: 20},
+        )
+        race(
+            f"flips and rotations, {where}",
+            {CACHED: cached.load, f"{CACHED}, augmented": augmented.load},
+            reference=CACHED,
+            tolerance=1.0,
+            difference=mean_photo_difference,
+        )
+
+
+class Pipeline:
+    """One batch of mixtures, made by the product's data module or in the field's way, from the same recipes."""
+
+    def __init__(self, files: list[Path], size: Size, batch: int, cache: bool = False, augment: bool = False) -> None:
+        self.size = size
+        half = len(files) // 2
+        self.module = MixtureDataModule(
+            PhotoSource("backgrounds", tuple(files[:half])),
+            PhotoSource("reflections", tuple(files[half:])),
+            CEILNetMixing(),
+            seed=2018,
+            batch_size=batch,
+            sizes=[f"{size[0]}x{size[1]}"],
+            mixtures_per_epoch=batch,
+            rotate=10 if augment else 0,
+            flip=augment,
+            num_workers=0,
+            cache=cache,
+        )
+        self.loader = self.module.train_dataloader()
+        data = self.loader.dataset
+        assert isinstance(data, MixtureDataset)
+        recipes = [data.plan(0, k) for k in range(batch)]
+        self.samples = [
+            (data.background.files[r.background], data.reflection.files[r.reflection], r.parameters["sigma"])
+            for r in recipes
+        ]
+
+    def load(self) -> PhotoPairs:
+        """What the loader does for a batch: the one of the epoch."""
+        (batch,) = self.loader
+        return batch
+
+    def mix(self, batch: PhotoPairs) -> Mixture:
+        """What the device does with it."""
+        mixture: Mixture = self.module.mixtures(batch)
+        return mixture
+
+    def make(self) -> Mixture:
+        """Files to mixtures."""
+        return self.mix(self.load())
+
+    def field_load(self) -> list[tuple[Photo, Photo]]:
+        """The two photos of each mixture in the field's way."""
+        return [(peers.read(first, self.size), peers.read(second, self.size)) for first, second, _ in self.samples]
+
+    def field_mix(self, photos: Iterable[tuple[Photo, Photo]]) -> Mixture:
+        """The field's synthesis, sample by sample."""
+        layers = [peers.synthesise(*pair, sample[2]) for pair, sample in zip(photos, self.samples, strict=True)]
+        return Mixture(*peers.batch(layers))
+
+    def field_make(self) -> Mixture:
+        """Files to mixtures in the field's way."""
+        return self.field_mix(self.field_load())
+
+
+def ready_photos(batch: PhotoPairs) -> list[tuple[Photo, Photo]]:
+    """The photos of a batch one by one, (H, W, 3)."""
+    layers = [photos.permute(0, 2, 3, 1).contiguous().numpy() for photos in (batch.background, batch.reflection)]
+    return list(zip(*layers, strict=True))
+
+
+def mean_difference(first: Mixture, second: Mixture) -> float:
+    """The largest of the layers' mean absolute differences."""
+    return max(float((a - b).abs().mean()) for a, b in zip(first, second, strict=True))
+
+
+def mean_photo_difference(first: Any, second: Any) -> float:
+    """The mean absolute difference of two lists of pairs of photos, as a share of 255."""
+    differences = [
+        np.abs(np.subtract(a, b, dtype=np.int16)).mean() for a, b in zip(pictures(first), pictures(second), strict=True)
+    ]
+    return float(np.mean(differences)) / 255
+
+
+def pictures(batch: PhotoPairs | list[tuple[Photo, Photo]]) -> list[Photo]:
+    """All photos of a batch of either side."""
+    pairs = ready_photos(batch) if isinstance(batch, PhotoPairs) else batch
+    return [photo for pair in pairs for photo in pair]

@@ -1,0 +1,91 @@
+"""``python -m src.bench``: how fast crrn is, against the ways in which others do the same."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from crrn.cli.config import build, config_folder, settings_of
+from crrn.errors import ConfigError, CrrnError
+
+
+def main() -> None:
+    """The command. Exits with status 1 if it failed; a target that is missed is no failure."""
+    failures: list[CrrnError] = []
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="bench")(
+        partial(job, failures=failures)
+    )()
+    sys.exit(1 if failures else 0)
+
+
+def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
+    """One benchmark; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
+    try:
+        bench(**settings_of(cfg, bench))
+    except CrrnError as error:
+        failures.append(error)
+        print(f"error: {error}", file=sys.stderr)
+
+
+def bench(
+    *,
+    suite: dict[str, Any],
+    repetitions: int,
+    seconds: float,
+    threads: int | None,
+    toy: bool,
+    output: str,
+    compare: str | None,
+) -> None:
+    """Runs the suites one after the other; the parameters are the keys of ``conf/bench.yaml``."""
+    settings = dict(locals())
+    if not suite:
+        raise ConfigError("No suite is given: suite=[input,loss], for example; --help lists them.")
+    if repetitions < 1 or seconds <= 0:
+        raise ConfigError(f"repetitions={repetitions} and seconds={seconds:g} must be 1 or more, and above 0.")
+    if threads is not None and threads < 1:
+        raise ConfigError(f"threads={threads} is no number of threads: give 1 or more, or null for one a core.")
+    suite = {name: sized(name, node, toy) for name, node in suite.items()}
+
+    import torch
+
+    from crrn.bench.bench import Bench
+    from crrn.bench.machine import circumstances
+    from crrn.bench.report import COMPARED, HEAD, changes, read, rows, screen, write
+    from crrn.bench.results import Line
+
+    before = read(Path(compare)) if compare else []
+    logging.getLogger("crrn").setLevel(logging.ERROR)
+    logging.getLogger("crrn.bench").setLevel(logging.INFO)
+    torch.set_flush_denormal(True)
+    shell = " ".join(["python -m src.bench", *map(shlex.quote, sys.argv[1:])])
+    record = {**circumstances(), "settings": settings, "shell": shell}
+    lines: list[Line] = []
+    built = {name: build(node, f"suite.{name}") for name, node in suite.items()}
+    for name, one in built.items():
+        taker = Bench(name, repetitions, seconds, threads or torch.get_num_threads())
+        with taker.with_threads(taker.threads):
+            one.run(taker)
+        lines += taker.lines
+        screen(name, HEAD, rows(taker.lines))
+        write(Path(output), record, lines, before)
+    if before:
+        screen(f"compared with {compare}", COMPARED, changes(before, lines))
+    print(f"Tables: {Path(output) / 'README.md'}   Numbers: {Path(output) / 'metrics.json'}")
+
+
+def sized(name: str, node: dict[str, Any], toy: bool) -> dict[str, Any]:
+    """A suite's node, with its toy sizes in place where they are asked for."""
+    small = node.get("toy") or {}
+    full = {key: value for key, value in node.items() if key != "toy"}
+    unknown = sorted(small.keys() - full.keys())
+    if unknown:
+        raise ConfigError(f"Unknown setting suite.{name}.toy.{unknown[0]}; suite.{name} has {', '.join(full)}.")
+    return {**full, **small} if toy else full

@@ -1,0 +1,90 @@
+"""The benchmark command with every suite at toy size: that it works, not how fast."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from crrn.cli.config import config_folder
+from tests.integration.conftest import ROOT, Outcome
+
+SUITES = sorted(path.stem for path in (ROOT / "conf" / "suite").glob("*.yaml"))
+RunBench = Callable[..., Outcome]
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> RunBench:
+    """Runs ``crrn-bench`` in this process, at toy size, with its output in ``out``."""
+    from crrn.cli.bench import main
+
+    def run(*overrides: str) -> Outcome:
+        monkeypatch.chdir(tmp_path)
+        settings = ("toy=true", "repetitions=3", "seconds=0.001", "output=out", *overrides)
+        monkeypatch.setattr(sys, "argv", ["crrn-bench", *settings])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capfd.readouterr()
+        return Outcome(int(exit_.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_suite_runs(bench: RunBench, tmp_path: Path, suite: str):
+    done = bench(f"suite=[{suite}]")
+    assert done.status == 0, done.err
+    lines = json.loads((tmp_path / "out" / "metrics.json").read_text())["lines"]
+    assert lines and {line["suite"] for line in lines} == {suite}
+    assert len({(line["title"], line["contestant"]) for line in lines}) == len(lines)
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert f"suite=[{suite}]" in readme.splitlines()[3]
+    assert all(line["title"] in readme for line in lines)
+
+
+def test_the_command_runs_every_suite_by_default():
+    listed = OmegaConf.load(config_folder() / "bench.yaml").defaults[0].suite
+    assert sorted(listed) == SUITES
+
+
+def test_compared_with_itself(bench: RunBench):
+    assert bench("suite=[input]").status == 0
+    done = bench("suite=[input]", "compare=out", "output=again")
+    assert done.status == 0 and "compared with out" in done.out
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("suite=[]", "No suite is given"),
+        ("repetition=3", "repetition"),
+        ("+suite.input.batches=3", "Unknown setting suite.input.batches; did you mean batch?"),
+        ("+suite.input.toy.batches=3", "Unknown setting suite.input.toy.batches"),
+        ("suite.input.toy.sizes=[7]", "suite.input.sizes: '7' is not a size"),
+        ("repetitions=0", "must be 1 or more"),
+        ("threads=0", "no number of threads"),
+        ("compare=missing.json", "compare=missing.json cannot be read"),
+        ("suite.input.photos=missing", "missing"),
+    ],
+)
+def test_mistakes_are_one_sentence(bench: RunBench, override: str, message: str):
+    suites = () if override == "suite=[]" else ("suite=[input]",)
+    done = bench(*suites, override)
+    assert done.status == 1 and message in done.err and "Traceback" not in done.err
+
+
+def test_help_is_light():
+    script = (
+        "import sys; sys.argv = ['crrn-bench', '--help']\n"
+        "from crrn.cli.bench import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "suite" in done.stdout
