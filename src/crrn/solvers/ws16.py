@@ -110,9 +110,9 @@ class WS16(Solver):
         divergence between the derivatives of the blurred and of the sharp image: with p_k and p_1 the frequencies of a
         pixel's two derivatives, (d + 1) / 2 in `bins` bins, and q = p_k / (p_k + p_1), it is q log(p_k / p_1), summed
         over x, y and the window. D = (0.4 D_2 + 0.6 D_3, enlarged) D_1. An edge is the background's where D exceeds tau
-        in any channel; the reflection's where the Sobel magnitude, the greatest of the three colours, is in the range and
-        no background edge is near. (The published factor 1/70 of D_n cancels, as tau is a mean of D. The authors' code
-        overwrites the frequencies while it sums; here they stay: our choice, as are replicated borders.)
+        in any channel; the reflection's where the Sobel magnitude, the greatest of the three colours, is in the range
+        and no background edge is near. (The published factor 1/70 of D_n cancels, as tau is a mean of D. The authors'
+        code overwrites the frequencies while it sums; here they stay: our choice, as are replicated borders.)
 
         Args:
             mixture: (N, 3, H, W) in [0, 1].
