@@ -43,16 +43,22 @@ def divergence(dx: Tensor, dy: Tensor, border: Border) -> Tensor:
     return result
 
 
-def laplacian(image: Tensor) -> Tensor:
+def laplacian(image: Tensor, out: Tensor | None = None) -> Tensor:
     """Sum of the four neighbours minus four times the pixel, zero beyond the border.
 
     Args:
         image: (..., H, W), any H, W >= 1.
+        out: where to write the result.
 
     Returns:
         (..., H, W). The operator is symmetric.
     """
-    result = image * -4
+    return add_neighbours(torch.mul(image, -4, out=out), image)
+
+
+def add_neighbours(result: Tensor, image: Tensor) -> Tensor:
+    """Adds each pixel's four neighbours in ``image`` to ``result``, in place, zero beyond the border; both
+    (..., H, W)."""
     result[..., 1:, :] += image[..., :-1, :]
     result[..., :-1, :] += image[..., 1:, :]
     result[..., 1:] += image[..., :-1]

@@ -49,7 +49,7 @@ class ToOneChannel(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 1, H, W)."""
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
         # Processors fill their registers with output channels, of which there is one. So the kernel's columns become
         # channels, each correlated along H alone, and their results are shifted along W and added.

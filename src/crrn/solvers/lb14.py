@@ -17,20 +17,23 @@ class LB14(Solver):
     """The reflection is the smoother layer: the background has few gradients, the mixture's second derivatives.
 
     Minimises lambda ||L (B - I)||^2 plus a truncated quadratic of B's gradient over 0 <= B <= I, L the Laplacian, by
-    half-quadratic splitting with weights w = 2^i / threshold, i = 0, 1, ... Each iteration
+    half-quadratic splitting with weights w = growth^i / threshold, i = 0, 1, ... Each iteration
 
     1. takes B's circular forward differences, and zeroes those along x where sum over channels |B_x| < 1 / w, those
        along y likewise;
     2. solves for B with these as its gradient g: (lambda L^2 - w L) B = lambda L^2 I - w div g, by FFT; the mean,
        which the equation leaves free, is I's;
-    3. shifts each channel by -2/n (sum of B[B < 0] + sum of B[B > I]), n pixels, until the shift is below 1/n;
+    3. shifts each channel by -shift_rate/n (sum of B[B < 0] + sum of B[B > I]), n pixels, until the shift is below
+       shift_tolerance/n;
     4. clamps B to [0, I].
 
     Args:
         smoothness: lambda, how much smoother the reflection is than the background.
         threshold: of the gradient's absolute sum over channels, in units of the image's range per pixel.
         iterations: of the splitting.
+        growth: of w from one iteration to the next.
         shifts: the most shifts of one iteration.
+        shift_rate, shift_tolerance: of step 3.
         brightness, progress: see `Solver`. Step 3 leaves the brightness to the bounds: raw results are often dark.
 
     Raises:
@@ -43,6 +46,9 @@ class LB14(Solver):
         threshold: float = 0.05,
         iterations: int = 3,
         shifts: int = 500,
+        growth: float = 2.0,
+        shift_rate: float = 2.0,
+        shift_tolerance: float = 1.0,
         brightness: str = "raw",
         progress: Callable[[float], object] | None = None,
     ) -> None:
@@ -51,13 +57,16 @@ class LB14(Solver):
         self.threshold = checked("threshold", threshold, 0, open_low=True)
         self.iterations = checked_count("iterations", iterations)
         self.shifts = checked_count("shifts", shifts, 0)
+        self.growth = checked("growth", growth, 0, open_low=True)
+        self.shift_rate = checked("shift_rate", shift_rate, 0, open_low=True)
+        self.shift_tolerance = checked("shift_tolerance", shift_tolerance, 0)
         self.config = self._settings()
 
     def background(self, mixture: Tensor) -> Tensor:
         """Run the iterations, (N, 3, H, W)."""
         background = mixture
         for iteration in range(self.iterations):
-            background = self._split(mixture, background, 2**iteration / self.threshold)
+            background = self._split(mixture, background, self.growth**iteration / self.threshold)
             background = self._shifted(background, mixture).clamp_(min=0)
             background = torch.minimum(background, mixture.clamp(min=0))
             self.report((iteration + 1) / self.iterations)
@@ -79,40 +88,40 @@ class LB14(Solver):
     def _shifted(self, background: Tensor, upper: Tensor) -> Tensor:
         """Step 3, channel by channel."""
         planes = zip(background.flatten(0, 1), upper.flatten(0, 1), strict=True)
-        totals = [_total_shift(plane.flatten(), bound.flatten(), self.shifts) for plane, bound in planes]
+        totals = [self._total_shift(plane.flatten(), bound.flatten()) for plane, bound in planes]
         return background - background.new_tensor(totals).view(*background.shape[:2], 1, 1)
+
+    def _total_shift(self, plane: Tensor, upper: Tensor) -> float:
+        """The sum t of step 3's shifts, rate (sum over x < 0 of x + sum over x > upper of x), x = plane - t, both 1-D.
+
+        Where no t balances the two sums the shifts go to and fro to the last, hundreds of times. Most pixels are never
+        in question: those that may be are sorted once, and each shift is then two binary searches, in double precision.
+        """
+        excess = plane - upper
+        rate = self.shift_rate / len(plane)
+        total, shift, centre = 0.0, math.inf, math.inf
+        for _ in range(self.shifts):
+            if abs(shift) > NEAR:
+                shifted = plane - total
+                shifted.mul_((shifted < 0) | (shifted > upper))
+                shift = rate * shifted.sum(dtype=torch.float64).item()
+            else:
+                if abs(total - centre) > NEAR:
+                    centre = total
+                    below = _Sums(plane, plane, plane < centre + NEAR)
+                    above = _Sums(excess, plane, excess > centre - NEAR)
+                below_count, below_sum = below.under(total)
+                under_count, under_sum = above.under(total, inclusive=True)
+                outside = below_count + above.count - under_count
+                shift = rate * (below_sum + above.sum - under_sum - outside * total)
+            total += shift
+            if abs(shift) < self.shift_tolerance / len(plane):
+                break
+        return total
 
 
 NEAR = 0.02
 """Shifts below this, and all that follow within as much, are looked up in tables of the pixels near the bounds."""
-
-
-def _total_shift(plane: Tensor, upper: Tensor, shifts: int) -> float:
-    """The sum t of the shifts -2/n (sum over x < 0 of x + sum over x > upper of x), x = plane - t, both 1-D.
-
-    Where no t balances the two sums the shifts go to and fro to the last, hundreds of times. Most pixels are never in
-    question: those that may be are sorted once, and each shift is then two binary searches, in double precision.
-    """
-    excess = plane - upper
-    total, shift, centre = 0.0, math.inf, math.inf
-    for _ in range(shifts):
-        if abs(shift) > NEAR:
-            shifted = plane - total
-            shifted.mul_((shifted < 0) | (shifted > upper))
-            shift = 2 / len(plane) * shifted.sum(dtype=torch.float64).item()
-        else:
-            if abs(total - centre) > NEAR:
-                centre = total
-                below = _Sums(plane, plane, plane < centre + NEAR)
-                above = _Sums(excess, plane, excess > centre - NEAR)
-            below_count, below_sum = below.under(total)
-            under_count, under_sum = above.under(total, inclusive=True)
-            outside = below_count + above.count - under_count
-            shift = 2 / len(plane) * (below_sum + above.sum - under_sum - outside * total)
-        total += shift
-        if abs(shift) < 1 / len(plane):
-            break
-    return total
 
 
 class _Sums:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from crrn.errors import ConfigError
-from crrn.image.differences import differences, divergence, laplacian
+from crrn.image.differences import add_neighbours, differences, divergence, laplacian
 from crrn.image.spectral import periodic_filter
 from crrn.solvers.solver import Solver, checked, checked_count
 
@@ -18,9 +18,9 @@ INNER = ("adam", "closed")
 class NR17(Solver):
     """Reflections are weak gradients: minimise ||L T - L I||^2 + lambda ||grad T||_0, L the Laplacian.
 
-    Half-quadratic splitting with beta = 2 lambda, then times kappa while below beta_max: 25 outer steps as published.
-    Each zeroes T's circular forward differences where their squares, summed over both directions and the channels, are
-    below lambda / beta, and with what is left, g, minimises the quadratic
+    Half-quadratic splitting with beta = beta_start lambda, then times kappa while below beta_max: 25 outer steps as
+    published. Each zeroes T's circular forward differences where their squares, summed over both directions and the
+    channels, are below lambda / beta, and with what is left, g, minimises the quadratic
 
         ||L T - L I||^2 + beta ||grad T - g||^2.
 
@@ -28,6 +28,7 @@ class NR17(Solver):
 
     Args:
         sparsity: lambda, larger removes more.
+        beta_start: beta of the first outer step, as a multiple of lambda.
         kappa: growth of beta, above 1.
         beta_max: where beta stops.
         inner: how the quadratic is minimised. "adam", as published: `adam_steps` steps of Adam from the last T, L zero
@@ -50,6 +51,7 @@ class NR17(Solver):
         inner: str = "adam",
         adam_steps: int = 100,
         learning_rate: float = 1e-3,
+        beta_start: float = 2.0,
         adam_betas: tuple[float, float] = (0.9, 0.999),
         adam_epsilon: float = 1e-8,
         brightness: str = "raw",
@@ -57,6 +59,7 @@ class NR17(Solver):
     ) -> None:
         super().__init__(brightness, progress)
         self.sparsity = checked("sparsity", sparsity, 0, open_low=True)
+        self.beta_start = checked("beta_start", beta_start, 0, open_low=True)
         self.kappa = checked("kappa", kappa, 1, open_low=True)
         self.beta_max = checked("beta_max", beta_max, 0, open_low=True)
         if inner not in INNER:
@@ -74,7 +77,7 @@ class NR17(Solver):
     @property
     def betas(self) -> list[float]:
         """beta of each outer step."""
-        beta, betas = 2 * self.sparsity, []
+        beta, betas = self.beta_start * self.sparsity, []
         while beta < self.beta_max:
             betas.append(beta)
             beta *= self.kappa
@@ -105,19 +108,21 @@ class NR17(Solver):
         return periodic_filter(lost, lambda k: torch.where(k > 0, beta / (k * (k + beta)), 0))
 
     def _descend(self, change: Tensor, lost: Tensor, beta: float, step: int, steps: int) -> None:
-        """Adam on 2 (L L U - beta div(grad U) - beta div(grad I - g)), `change` in place."""
+        """Adam on L L U - beta div(grad U) - beta div(grad I - g), `change` in place: half the gradient, which is the
+        same descent with half the epsilon."""
         constant = lost * -beta
-        change.grad = torch.empty_like(change)
-        adam = torch.optim.Adam([change], self.learning_rate, betas=self.adam_betas, eps=self.adam_epsilon, fused=True)
+        curved, change.grad = torch.empty_like(change), torch.empty_like(change)
+        adam = torch.optim.Adam(
+            [change], self.learning_rate, betas=self.adam_betas, eps=self.adam_epsilon / 2, fused=True
+        )
         for inner in range(self.adam_steps):
-            curved = laplacian(change)
-            # div grad U is L U but at the border, where it also sees the other side
-            gradient = torch.add(laplacian(curved), curved, alpha=-beta, out=change.grad).add_(constant)
+            laplacian(change, out=curved)
+            # L L U - beta L U; div grad U is L U but at the border, where it also sees the other side
+            gradient = add_neighbours(torch.add(constant, curved, alpha=-4 - beta, out=change.grad), curved)
             for dim in (-2, -1):
                 first, last = change.narrow(dim, 0, 1), change.narrow(dim, change.shape[dim] - 1, 1)
                 gradient.narrow(dim, 0, 1).sub_(last, alpha=beta)
                 gradient.narrow(dim, change.shape[dim] - 1, 1).sub_(first, alpha=beta)
-            gradient.mul_(2)
             adam.step()
             if inner % 10 == 9:
                 self.report((step + (inner + 1) / self.adam_steps) / steps)

@@ -15,7 +15,6 @@ from crrn.image.filters import filter_separable, gaussian_kernel
 from crrn.image.multigrid import Coupling, PairOperator, VCycle, conjugate_gradients
 from crrn.solvers.solver import Solver, checked, checked_count
 
-SCALES = (1.0, 0.8, 0.5)
 LAB_RANGE = (100.0, 255.0, 255.0)
 """What L*, a* and b* are divided by, so that their differences lie in [-1, 1]."""
 
@@ -31,7 +30,9 @@ class WS16(Solver):
         blurs: windows of the Gaussian blurs that the image is compared with, in pixels.
         sigma: of these blurs, in pixels.
         bins: of the histograms of derivatives.
-        coarse_weights: of the scales 0.8 and 0.5, whose sum multiplies the confidence at scale 1.
+        scales: of the pyramid's two coarser levels.
+        coarse_weights: of these levels, whose sum multiplies the confidence at scale 1.
+        window: side of the square over which divergences are summed, in pixels.
         threshold_ratio: tau_L is the mean of the confidence in L*, tau_a = tau_L / ratio, tau_b = tau_a / ratio.
         reflection_range: Sobel magnitudes of the reflection's edges, between two values.
         margin: pixels around background edges, square, where no edge is the reflection's (authors' code: 5).
@@ -53,7 +54,9 @@ class WS16(Solver):
         blurs: Sequence[int] = (3, 5, 7),
         sigma: float = 5.0,
         bins: int = 41,
+        scales: Sequence[float] = (0.8, 0.5),
         coarse_weights: Sequence[float] = (0.4, 0.6),
+        window: int = 3,
         threshold_ratio: float = 1.5,
         reflection_range: Sequence[float] = (0.1, 0.3),
         margin: int = 5,
@@ -64,7 +67,7 @@ class WS16(Solver):
         edge_second_weight: float = 4.0,
         floor: float = 1e-5,
         published_weights: bool = False,
-        tolerance: float = 1e-6,
+        tolerance: float = 3e-6,
         solver_iterations: int = 1000,
         brightness: str = "raw",
         progress: Callable[[float], object] | None = None,
@@ -75,7 +78,13 @@ class WS16(Solver):
         self.blurs = tuple(blurs)
         self.sigma = checked("sigma", sigma, 0, open_low=True)
         self.bins = checked_count("bins", bins, 2)
+        self.scales = _pair("scales", scales)
+        if not 0 < min(self.scales) <= max(self.scales) <= 1:
+            raise ConfigError(f"scales={list(scales)} are out of range: give two numbers above 0 and at most 1")
         self.coarse_weights = _pair("coarse_weights", coarse_weights)
+        self.window = checked_count("window", window)
+        if self.window % 2 == 0:
+            raise ConfigError(f"window={window} has no centre: give an odd number of pixels, e.g. 3")
         self.threshold_ratio = checked("threshold_ratio", threshold_ratio, 0, open_low=True)
         self.reflection_range = _pair("reflection_range", reflection_range)
         self.margin = checked_count("margin", margin, 0)
@@ -97,13 +106,13 @@ class WS16(Solver):
     def classify(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         """Find the background's and the reflection's edges.
 
-        In each channel of L*a*b* and at scales 1, 0.8 and 0.5, D_n is the sum over the blurs of the divergence between
-        the derivatives of the blurred and of the sharp image: with p_k and p_1 the frequencies of a pixel's two
-        derivatives, (d + 1) / 2 in `bins` bins, and q = p_k / (p_k + p_1), it is q log(p_k / p_1), summed over
-        x, y and 3x3 pixels. D = (0.4 D_2 + 0.6 D_3, enlarged) D_1. An edge is the background's where D exceeds tau in
-        any channel; the reflection's where the Sobel magnitude, the greatest of the three colours, is in the range and
-        no background edge is near. (The published factor 1/70 of D_n cancels, as tau is a mean of D. The authors' code
-        overwrites the frequencies while it sums; here they stay: our choice, as are replicated borders.)
+        In each channel of L*a*b* and at scale 1 and the two coarser ones, D_n is the sum over the blurs of the
+        divergence between the derivatives of the blurred and of the sharp image: with p_k and p_1 the frequencies of a
+        pixel's two derivatives, (d + 1) / 2 in `bins` bins, and q = p_k / (p_k + p_1), it is q log(p_k / p_1), summed
+        over x, y and the window. D = (0.4 D_2 + 0.6 D_3, enlarged) D_1. An edge is the background's where D exceeds tau
+        in any channel; the reflection's where the Sobel magnitude, the greatest of the three colours, is in the range
+        and no background edge is near. (The published factor 1/70 of D_n cancels, as tau is a mean of D. The authors'
+        code overwrites the frequencies while it sums; here they stay: our choice, as are replicated borders.)
 
         Args:
             mixture: (N, 3, H, W) in [0, 1].
@@ -113,7 +122,7 @@ class WS16(Solver):
         """
         lab = rgb_to_lab(mixture) / mixture.new_tensor(LAB_RANGE).view(3, 1, 1)
         height, width = mixture.shape[-2:]
-        fine, *coarse = (self._confidence(_resized(lab, scale)) for scale in SCALES)
+        fine, *coarse = (self._confidence(_resized(lab, scale)) for scale in (1.0, *self.scales))
         enlarged = (F.interpolate(level, (height, width), mode="bicubic", align_corners=False) for level in coarse)
         confidence = fine * sum(weight * level for weight, level in zip(self.coarse_weights, enlarged, strict=True))
         tau = confidence[:, :1].mean((2, 3), keepdim=True)
@@ -134,7 +143,7 @@ class WS16(Solver):
             for derivative, p_1 in zip(differences(blurred, "replicate"), sharp, strict=True):
                 p_k = self._frequencies(derivative)
                 total += p_k / (p_k + p_1) * (p_k / p_1).log()
-        return F.avg_pool2d(total, 3, stride=1, padding=1, divisor_override=1)
+        return F.avg_pool2d(total, self.window, stride=1, padding=self.window // 2, divisor_override=1)
 
     def _frequencies(self, derivative: Tensor) -> Tensor:
         """How frequent each pixel's derivative is in its plane, in (0, 1]."""

@@ -52,8 +52,9 @@ class YL19(Solver):
         # would divide Y's rounding by epsilon. With K = -L and div(grad Y) = L Y,
         # (mu K^2 + lambda K + epsilon) D = ((mu - 1) K^2 + lambda K) Y - K div((1 - delta_h) grad Y).
         dx, dy = differences(mixture, "replicate")
-        weak = torch.addcmul(dx * dx, dy, dy) <= self.threshold**2
-        lost = neumann_filter(divergence(dx.mul_(weak), dy.mul_(weak), "replicate"), lambda k: -k / self._symbol(k))
+        strong = torch.addcmul(dx * dx, dy, dy) > self.threshold**2
+        weak = divergence(dx.masked_fill_(strong, 0), dy.masked_fill_(strong, 0), "replicate")
+        lost = neumann_filter(weak, lambda k: -k / self._symbol(k))
         if self.mu != 1 or self.lambda_ != 0:
             lost += neumann_filter(mixture, lambda k: k * ((self.mu - 1) * k + self.lambda_) / self._symbol(k))
         return mixture - lost
