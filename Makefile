@@ -5,7 +5,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo resume test check train clean
+.PHONY: help install demo resume test check train bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: $(INSTALLED) ## lint, formatting and types
 
 train: $(INSTALLED) ## train; ARGS="experiment=crrn_full data=folders data.background=... data.reflection=..." is passed on
 	$(VENV)/bin/python -m src.train $(ARGS)
+
+bench: $(INSTALLED) ## measure speed against the ways in which others do the same, minutes; ARGS="suite=[loss]" is passed on
+	$(VENV)/bin/python -m src.bench $(ARGS)
 
 clean: ## remove .venv, builds and caches; runs stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
