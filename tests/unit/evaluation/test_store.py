@@ -40,6 +40,24 @@ def test_a_row_with_a_problem_is_tried_again(tmp_path: Path) -> None:
     assert Cell(cell.path, cell.metrics).done == {"a, b", "ü"}
 
 
+def test_a_problem_is_there_for_the_reader_until_its_image_is_tried_again(tmp_path: Path) -> None:
+    cell = filled(tmp_path / "cell.csv")
+    cell.add(Row("c", "set", problem="torn,\nin two lines"))
+    before = cell.path.read_bytes()
+    reader = Cell(cell.path, cell.metrics)
+    assert [row.problem for row in reader.rows()] == ["", "", "torn, in two lines"]
+    assert cell.path.read_bytes() == before
+    again = Cell(cell.path, cell.metrics)
+    again.add(Row("c", "set", values={"psnr": 9.0}))
+    again.add(Row("d", "set", problem="torn too"))
+    assert [(row.image, row.problem) for row in Cell(cell.path, cell.metrics).rows()] == [
+        ("a, b", ""),
+        ("ü", ""),
+        ("c", ""),
+        ("d", "torn too"),
+    ]
+
+
 def test_other_columns_are_refused(tmp_path: Path) -> None:
     filled(tmp_path / "cell.csv")
     with pytest.raises(RunError, match="other columns"):
