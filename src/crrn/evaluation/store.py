@@ -18,7 +18,6 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ class Cell:
     """The per-image table of one remover on one benchmark under one protocol.
 
     Rows are appended and flushed one by one, so a killed evaluation loses at most the image it was at, and goes on
-    there.
+    there. Reading changes nothing: rows with a problem stay until the next start tries their images again.
 
     Args:
         path: the CSV file.
@@ -61,25 +60,29 @@ class Cell:
         self.path = path
         self.metrics = tuple(metrics)
         self.header = [*FACTS, *self.metrics, "problem"]
+        kept, self._untidy = self._kept()
+        self.done = {row["image"] for row in kept}
+        """The images that have a sound row."""
 
-    @cached_property
-    def done(self) -> set[str]:
-        """The images that have a sound row. A torn last line is cut off; rows with a problem are tried again, so this
-        is asked for by who writes; reading `rows` leaves the file as it is."""
+    def _kept(self) -> tuple[list[dict[str, str]], bool]:
+        """The sound rows, and whether the file holds anything else: a torn last line, or rows with a problem."""
         if not self.path.exists():
-            return set()
+            return [], False
         text = self.path.read_bytes().decode("utf-8", errors="surrogateescape")
         whole = text[: text.rfind("\n") + 1]
         rows = list(csv.DictReader(io.StringIO(whole, newline="")))
         kept = [row for row in rows if not row.get("problem")]
         if whole and next(csv.reader(io.StringIO(whole, newline=""))) != self.header:
             raise RunError(f"{self.path} holds other columns than this evaluation writes; start another by name=NEW.")
-        if whole != text or len(kept) != len(rows):
-            with write_atomically(self.path, "w") as file:
-                writer = csv.DictWriter(file, self.header)
-                writer.writeheader()
-                writer.writerows(kept)
-        return {row["image"] for row in kept}
+        return kept, whole != text or len(kept) != len(rows)
+
+    def _tidy(self) -> None:
+        """Leaves the sound rows alone in the file: images with a problem are tried again."""
+        kept, self._untidy = self._kept()[0], False
+        with write_atomically(self.path, "w") as file:
+            writer = csv.DictWriter(file, self.header)
+            writer.writeheader()
+            writer.writerows(kept)
 
     def add(self, row: Row) -> None:
         """Appends a row; it is in the operating system's hands when this returns.
@@ -87,7 +90,6 @@ class Cell:
         Raises:
             RunError: the disk is full or the folder cannot be written to.
         """
-        done = self.done  # cuts off a torn last line first
         facts = {
             "image": row.image,
             "subset": row.subset,
@@ -95,8 +97,10 @@ class Cell:
             "height": row.height,
             "width": row.width,
             "seconds": _number(row.seconds),
-            "problem": row.problem,
+            "problem": " ".join(row.problem.split()),
         }
+        if self._untidy:
+            self._tidy()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -110,10 +114,10 @@ class Cell:
         except OSError as error:
             raise RunError(f"Cannot write {self.path}: {error.strerror or error}; the rows so far are kept.") from error
         if not row.problem:
-            done.add(row.image)
+            self.done.add(row.image)
 
     def rows(self) -> Iterator[Row]:
-        """All rows, as they are on disk; a torn last line is none.
+        """All whole rows, as they are on disk.
 
         Raises:
             RunError: the file holds other columns.

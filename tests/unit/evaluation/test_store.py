@@ -46,8 +46,24 @@ def test_reading_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write("half a ro")
     before = path.read_bytes()
-    assert [row.problem for row in Cell(path, ["psnr", "ssim_r"]).rows()] == ["", "", "torn\nin two"]
+    assert [row.problem for row in Cell(path, ["psnr", "ssim_r"]).rows()] == ["", "", "torn in two"]
     assert path.read_bytes() == before
+def test_a_problem_is_there_for_the_reader_until_its_image_is_tried_again(tmp_path: Path) -> None:
+    cell = filled(tmp_path / "cell.csv")
+    cell.add(Row("c", "set", problem="torn,\nin two lines"))
+    before = cell.path.read_bytes()
+    reader = Cell(cell.path, cell.metrics)
+    assert [row.problem for row in reader.rows()] == ["", "", "torn, in two lines"]
+    assert cell.path.read_bytes() == before
+    again = Cell(cell.path, cell.metrics)
+    again.add(Row("c", "set", values={"psnr": 9.0}))
+    again.add(Row("d", "set", problem="torn too"))
+    assert [(row.image, row.problem) for row in Cell(cell.path, cell.metrics).rows()] == [
+        ("a, b", ""),
+        ("ü", ""),
+        ("c", ""),
+        ("d", "torn too"),
+    ]
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:
