@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ LABELS = {
     "residual": "Residual",
 }
 DIGITS = {"psnr": 2}
+NUMBER = re.compile(r"(< )?[+−-]?[\d.,]+( ± [\d.]+)?|\[[-+−\d., –]*\]|–|")
+"""What a cell of a column of numbers holds; nothing and a dash are no obstacle."""
 
 
 @dataclass
@@ -46,9 +49,15 @@ class Grid:
     best: set[tuple[int, int]] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers alone, and are to be aligned right; the first one holds names."""
+        numbers = [all(NUMBER.fullmatch(row[x]) for row in self.rows) for x in range(len(self.head))]
+        return [number and x > 0 for x, number in enumerate(numbers)]
+
     def markdown(self) -> str:
         """GitHub's Markdown."""
-        lines = [f"**{self.title}**", "", "| " + " | ".join(self.head) + " |", "|---|" + "---:|" * (len(self.head) - 1)]
+        rule = "".join("---:|" if number else "---|" for number in self.numeric())
+        lines = [f"**{self.title}**", "", "| " + " | ".join(self.head) + " |", f"|{rule}"]
         for y, row in enumerate(self.rows):
             cells = (f"**{cell}**" if (y, x) in self.best else cell for x, cell in enumerate(row))
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

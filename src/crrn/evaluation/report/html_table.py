@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 
 from crrn.evaluation.tables import Grid
 
-NUMERIC = re.compile(r"[<≈ ]*[+−-]?[\d.,]+( ± [\d.]+)?|–|\[[^a-z]*\]|")
-
 
 def table(grid: Grid, title: str | None = None) -> str:
     """A grid under its title, or another one; "" for none. Numbers are aligned right, the paper's rows grey."""
-    numeric = [all(NUMERIC.fullmatch(row[x]) for row in grid.rows) for x in range(len(grid.head))]
+    numeric = grid.numeric()
     head = "".join(
-        f'<th scope="col"{" class=num" if numeric[x] and x else ""}>{breakable(text)}</th>'
+        f'<th scope="col"{" class=num" if numeric[x] else ""}>{breakable(text)}</th>'
         for x, text in enumerate(grid.head)
     )
     body = []

@@ -43,7 +43,7 @@ def table(grid: Grid) -> str:
         r"  \centering",
         rf"  \caption{{{escape(grid.title)}}}",
         rf"  \label{{tab:{label}}}",
-        rf"  \begin{{tabular}}{{l{'r' * (len(grid.head) - 1)}}}",
+        rf"  \begin{{tabular}}{{{''.join('r' if number else 'l' for number in grid.numeric())}}}",
         r"    \toprule",
         f"    {' & '.join(map(escape, grid.head))} \\\\",
         r"    \midrule",

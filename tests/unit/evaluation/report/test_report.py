@@ -112,7 +112,7 @@ def test_latex_is_balanced_and_escaped(report: Path) -> None:
     bare = tex.replace(r"\{", "").replace(r"\}", "")
     assert bare.count("{") == bare.count("}")
     assert not re.search(r"[±−–↑↓×]|(?<!\\)[_#%](?! needs)", tex.replace("label{tab:", ""))
-    bodies = re.findall(r"\\begin\{tabular\}\{(lr*)\}(.*?)\\end\{tabular\}", tex, re.DOTALL)
+    bodies = re.findall(r"\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", tex, re.DOTALL)
     assert len(bodies) == tex.count(r"\begin{tabular}")
     for columns, body in bodies:
         for line in (line for line in body.splitlines() if line.endswith(r"\\")):
