@@ -77,12 +77,11 @@ def predict(
     import torch
 
     from crrn.cli.progress import Progress
-    from crrn.evaluation.runner import choose_device
     from crrn.inference.batch import Record, find_inputs, plan
     from crrn.inference.load import default_remover
     from crrn.inference.predictor import Predictor
     from crrn.inference.video import CONTAINERS
-    from crrn.removers import load_remover, remover_digest, remover_label
+    from crrn.removers import choose_device, load_remover, remover_digest, remover_label
 
     torch.set_flush_denormal(True)
     root, sources = find_inputs(str(input), folder)
