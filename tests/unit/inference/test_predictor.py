@@ -39,7 +39,9 @@ def smooth(height: int, width: int) -> Tensor:
     return picture
 
 
-@pytest.mark.parametrize(("size", "tile", "overlap"), [(1000, 544, 320), (6000, 1088, 320), (641, 640, 64), (99, 99, 9)])
+@pytest.mark.parametrize(
+    ("size", "tile", "overlap"), [(1000, 544, 320), (6000, 1088, 320), (641, 640, 64), (99, 99, 9)]
+)
 def test_windows_cover_every_pixel_with_weight_1(size: int, tile: int, overlap: int) -> None:
     total = torch.zeros(size)
     cover = windows(size, tile, overlap)
@@ -201,7 +203,7 @@ def peak():
 torch.set_num_threads(1)
 for remover, height in ((SOLVERS["yl19"](), 1920), (CRRN(0.25).eval(), 480)):
     with torch.inference_mode():
-        remover(torch.rand(1, 3, 64, 64))
+        remover(torch.rand(1, 3, 256, 256))
         image = torch.rand(1, 3, height, 640)
         open("/proc/self/clear_refs", "w").write("5")
         before = used(torch.device("cpu"))
@@ -217,4 +219,4 @@ def test_the_memory_of_a_pixel_is_as_measured() -> None:
         pytest.skip("this system does not let a process reset its peak")
     assert done.returncode == 0, done.stderr
     shares = [float(line) for line in done.stdout.split()]
-    assert len(shares) == 2 and all(0.5 < share < 1.1 for share in shares), shares
+    assert len(shares) == 2 and all(0.5 < share < 1.25 for share in shares), shares
