@@ -45,7 +45,7 @@ def find_inputs(given: str, output: Path, suffixes: Sequence[str] = SUFFIXES) ->
         found: Iterable[Path] = path.rglob("*")
         root = path
     else:
-        found = (Path(name) for name in glob.glob(str(path), recursive=True))
+        found = (Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns)
         root = None
     results = output.resolve()
     photos = sorted(
