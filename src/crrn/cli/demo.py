@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 import sys
 import tempfile
 from functools import partial
@@ -81,6 +82,7 @@ def demo(
         print(f"The demo is at {address} (Ctrl+C ends it).", flush=True)
         if host not in ("127.0.0.1", "localhost", "::1"):
             print(f"host={host}: everyone who reaches this machine can use it.", flush=True)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the photos are removed then, too
         page.block_thread()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,5 +128,5 @@ def _layer(path: Path | None) -> Any:
 
 
 def _sentence(error: CrrnError) -> str:
-    text = str(error)
+    text = html.escape(str(error), quote=False)  # a file's name may hold anything, and the page would render it
     return text if text.endswith((".", "!", "?")) else f"{text}."
