@@ -91,11 +91,7 @@ def make_page(studio: Studio, examples: Sequence[Path] = (), max_upload_mb: int 
 
 
 def launch(page: gr.Blocks, host: str, port: int, open_browser: bool = False) -> str:
-    """Serve the page in the background, to this machine alone unless `host` says otherwise; gives its address.
-
-    Raises:
-        OSError: the port is taken.
-    """
+    """Serve the page in the background, to this machine alone unless `host` says otherwise; gives its address."""
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
