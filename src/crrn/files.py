@@ -20,7 +20,9 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def write_atomically(path: Path | str, mode: str = "wb", keep: Path | None = None) -> Iterator[IO[Any]]:
+def write_atomically(
+    path: Path | str, mode: str = "wb", keep: Path | None = None, place: str = "run_root=DIR"
+) -> Iterator[IO[Any]]:
     """Opens a temporary file beside ``path`` and puts it in place when the block ends well; otherwise ``path`` stays
     as it was.
 
@@ -28,6 +30,7 @@ def write_atomically(path: Path | str, mode: str = "wb", keep: Path | None = Non
         path: the file to write.
         mode: as of ``open``.
         keep: where the file that was there before is moved to, once the new one is complete; None drops it.
+        place: the setting that chooses another place, for the message.
 
     Raises:
         RunError: the folder cannot be written to or the disk is full.
@@ -50,7 +53,7 @@ def write_atomically(path: Path | str, mode: str = "wb", keep: Path | None = Non
             raise
         error = cause
         raise RunError(
-            f"Cannot write {path}: {error.strerror or error}; free space or choose a writable place with run_root=DIR. "
+            f"Cannot write {path}: {error.strerror or error}; free space or choose a writable place with {place}. "
             "What was there before is intact."
         ) from error
     finally:

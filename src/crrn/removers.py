@@ -84,3 +84,20 @@ def remover_digest(name: RemoverName) -> str:
             return digest.hexdigest()
     digest.update(repr(sorted(name.items()) if isinstance(name, Mapping) else name).encode())
     return digest.hexdigest()
+
+
+def choose_device(name: str) -> str:
+    """ "auto" is the GPU where there is one.
+
+    Raises:
+        ConfigError: a device that torch does not know or does not have.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device={name} cannot be used ({str(error).splitlines()[0]}): give auto, cpu or cuda."
+        ) from error
+    return name

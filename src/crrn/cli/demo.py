@@ -64,8 +64,8 @@ def demo(
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own server whether it has started
 
-        from crrn.evaluation.runner import choose_device
         from crrn.inference import default_remover
+        from crrn.removers import choose_device
         from crrn.webdemo.examples import make_examples
         from crrn.webdemo.page import launch, make_page
         from crrn.webdemo.studio import Studio

@@ -58,11 +58,12 @@ def evaluate(
     from crrn.cli.progress import Progress
     from crrn.evaluation.cases import keep_cases
     from crrn.evaluation.contestants import contestants
-    from crrn.evaluation.runner import Evaluation, choose_device
+    from crrn.evaluation.runner import Evaluation
     from crrn.evaluation.show import show
     from crrn.evaluation.store import write_parquet
     from crrn.evaluation.summary import summarise
     from crrn.metrics import Dists, Lpips
+    from crrn.removers import choose_device
 
     torch.set_flush_denormal(True)
     measures: dict[str, Any] = {}

@@ -22,6 +22,7 @@ class Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.bars = Bars(*columns, console=Console(stderr=True), disable=not self.terminal)
         self.tasks: dict[str, object] = {}
+        self.began: dict[str, tuple[float, float]] = {}
         self.last = 0.0
 
     def __enter__(self) -> Progress:
@@ -33,10 +34,19 @@ class Progress:
     ) -> None:
         self.bars.stop()
 
-    def __call__(self, what: str, done: int, of: int) -> None:
+    def __call__(self, what: str, done: float, of: int) -> None:
         if what not in self.tasks:
             self.tasks[what] = self.bars.add_task(what, total=of)
+            self.began[what] = (time.monotonic(), done)
         self.bars.update(self.tasks[what], completed=done)  # type: ignore[arg-type]
         if not self.terminal and (done == of or time.monotonic() - self.last > SECONDS):
             self.last = time.monotonic()
-            print(f"{what}: {done}/{of}", file=sys.stderr, flush=True)
+            print(f"{what}: {int(done)}/{of}{self._left(what, done, of)}", file=sys.stderr, flush=True)
+
+    def _left(self, what: str, done: float, of: int) -> str:
+        """The time left, if what was done since the first call goes on as fast."""
+        start, first = self.began[what]
+        if not first < done < of:
+            return ""
+        seconds = (time.monotonic() - start) * (of - done) / (done - first)
+        return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"

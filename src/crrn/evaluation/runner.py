@@ -303,23 +303,6 @@ def read_case(case: Case) -> Layered | CrrnError:
         return error
 
 
-def choose_device(name: str) -> str:
-    """ "auto" is the GPU where there is one.
-
-    Raises:
-        ConfigError: a device that torch does not know or does not have.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device={name} cannot be used ({str(error).splitlines()[0]}): give auto, cpu or cuda."
-        ) from error
-    return name
-
-
 def mean(values: Sequence[float]) -> float:
     """The mean of the values that there are; NaN of none."""
     known = [value for value in values if not math.isnan(value)]

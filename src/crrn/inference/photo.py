@@ -54,7 +54,7 @@ _LAYOUT = frozenset(
 
 log = logging.getLogger("crrn")
 
-_bomb_lock = threading.Lock()
+_limit_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -207,15 +207,10 @@ def encode(file: IO[bytes], photo: Photo, quality: int = QUALITY) -> None:
 
 @contextmanager
 def _opened(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
-    """Pillow's image of a file whose header is good. Pillow's own limit is one for the whole process, below ours."""
+    """Pillow's image of a file whose header is good, and its size not too large."""
     _register_heif()
-    with _bomb_lock:
-        limit = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            image = Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    with _no_limit():
+        image = Image.open(path)
     with image:
         width, height = image.size
         if width * height > max_megapixels * 1e6:
@@ -224,6 +219,18 @@ def _opened(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
                 f"{max_megapixels:g}: if it is what it seems, raise max_megapixels."
             )
         yield image
+
+
+@contextmanager
+def _no_limit() -> Iterator[None]:
+    """Without Pillow's own limit of pixels, which is below ours and one for the whole process."""
+    with _limit_lock:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _decoded(image: Image.Image, path: Path) -> Photo:
@@ -235,9 +242,10 @@ def _decoded(image: Image.Image, path: Path) -> Photo:
     deep = bool(image.tile) and "16" in str(image.tile[0][3])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF and odd TIFF tags are no matter of the user's
+        with _no_limit():
+            image.load()  # before the EXIF, as Pillow loads a PNG for that, and a torn one only fails the first time
         exif, orientation = _exif(image)
         icc = image.info.get("icc_profile") or None
-        image.load()
         if deep and image.mode in ("RGB", "RGBA", "LA", "I;16", "I;16B", "I;16L", "I;16N"):
             pixels, alpha = _decoded16(path)
         elif image.mode in ("I", "F", "LAB") or image.mode.startswith("I;"):
@@ -246,6 +254,8 @@ def _decoded(image: Image.Image, path: Path) -> Photo:
             if image.mode == "CMYK":
                 image, icc = _srgb(image, icc), None
             pixels, alpha = _decoded8(image)
+            if kind == "TIFF":
+                orientation = 1  # Pillow has turned it while decoding
     return Photo(
         np.ascontiguousarray(_upright(pixels, orientation)),
         None if alpha is None else np.ascontiguousarray(_upright(alpha, orientation)),
@@ -291,17 +301,17 @@ def _srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 def _exif(image: Image.Image) -> tuple[bytes | None, int]:
     """The EXIF block as it is to be written, and the orientation that the pixels have yet to be turned by."""
     try:
-        exif = image.getexif()
+        exif = Image.Exif()
+        exif.load(image.getexif().tobytes())  # a TIFF's own is what Pillow decodes by
         orientation = int(exif.get(_ORIENTATION, 1))
         for tag in [tag for tag in exif if tag in _LAYOUT]:
             del exif[tag]
         if _ORIENTATION in exif:
             exif[_ORIENTATION] = 1
-        details = exif.get_ifd(ExifTags.IFD.Exif)
+        details = exif.get_ifd(ExifTags.IFD.Exif) if ExifTags.IFD.Exif in exif else {}
         if orientation in _TURNED and all(tag in details for tag in _EXIF_SIZE):
             width, height = (details[tag] for tag in _EXIF_SIZE)
             details[_EXIF_SIZE[0]], details[_EXIF_SIZE[1]] = height, width
-        exif._ifds.pop(ExifTags.IFD.IFD1, None)
         return (exif.tobytes() if len(exif) else None), orientation
     except Exception as error:  # as on broken files: a photo is more than its EXIF
         log.warning("%s: its EXIF cannot be read and is left out (%s)", getattr(image, "filename", "photo"), error)

@@ -1,0 +1,169 @@
+"""``python -m src.predict``: a remover on anyone's photos and videos."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from omegaconf import DictConfig
+
+from crrn.cli.config import config_folder, settings_of
+from crrn.errors import ConfigError, CrrnError, DataError
+
+if TYPE_CHECKING:
+    from crrn.cli.progress import Progress
+    from crrn.inference.batch import Job, Record
+    from crrn.inference.predictor import Predictor
+
+
+def main() -> None:
+    """The command. Exits with status 1 if it failed, or if one of several photos did."""
+    failures: list[CrrnError] = []
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="predict")(
+            partial(job, failures=failures)
+        )()
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on with what is left", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(1 if failures else 0)
+
+
+def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
+    """One call; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
+    try:
+        predict(**settings_of(cfg, predict))
+    except CrrnError as error:
+        failures.append(error)
+        print(f"error: {error}", file=sys.stderr)
+
+
+def predict(
+    *,
+    input: str,
+    output: str,
+    remover: Any,
+    reflection: bool,
+    side_by_side: bool,
+    memory: float | str,
+    tile: int | None,
+    overlap: int,
+    self_ensemble: bool,
+    precision: str,
+    channels_last: bool,
+    device: str,
+    quality: int,
+    max_megapixels: float,
+    overwrite: bool,
+) -> None:
+    """Predicts all that is not done yet; the parameters are the keys of ``conf/predict.yaml``.
+
+    Raises:
+        DataError: there is no input, or at least one could not be predicted; the others are.
+    """
+    if not isinstance(quality, int) or not 1 <= quality <= 100:
+        raise ConfigError(f"quality={quality} is out of range: give 1 to 100.")
+    if not isinstance(max_megapixels, int | float) or not max_megapixels > 0:
+        raise ConfigError(f"max_megapixels={max_megapixels} is no limit: give a positive number.")
+    folder = Path(output).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output={output} is a file: give a folder.")
+
+    import torch
+
+    from crrn.cli.progress import Progress
+    from crrn.inference.batch import Record, find_inputs, plan
+    from crrn.inference.load import default_remover
+    from crrn.inference.predictor import Predictor
+    from crrn.inference.video import CONTAINERS
+    from crrn.removers import choose_device, load_remover, remover_digest, remover_label
+
+    torch.set_flush_denormal(True)
+    root, sources = find_inputs(str(input), folder)
+    layers = ["background", *(["reflection"] if reflection else []), *(["side_by_side"] if side_by_side else [])]
+    jobs = plan(root, sources, folder, layers)
+    chosen = default_remover() if remover is None else remover
+    options = [remover_digest(chosen), self_ensemble, precision, quality]
+    record = Record(folder, hashlib.blake2b(json.dumps(options).encode(), digest_size=8).hexdigest(), overwrite)
+    record.remove_leftovers(jobs)
+    left = [job for job in jobs if not record.done(job)]
+    why = ", as none is given" if remover is None else ""
+    print(f"remover: {remover_label(chosen)}{why}; {len(left)} of {len(jobs)} to do", file=sys.stderr)
+    if not left:
+        return
+    predictor = Predictor(
+        load_remover(chosen, choose_device(device)),
+        memory=memory,
+        tile=tile,
+        overlap=overlap,
+        layers=[layer for layer in layers if layer != "side_by_side"],
+        self_ensemble=self_ensemble,
+        precision=precision,
+        channels_last=channels_last,
+    )
+    failed: list[str] = []
+    with Progress() as progress:
+        for number, one in enumerate(left):
+            tell = partial(_tell, progress, number, len(left))
+            try:
+                record.refuse_foreign(one)
+                if one.source.suffix.lower() in CONTAINERS:
+                    _video(predictor, one, record, partial(progress, "frames"), max_megapixels)
+                else:
+                    _photo(predictor, one, record, tell, quality, max_megapixels)
+            except DataError as error:
+                failed.append(one.source.name)
+                print(f"failed: {error}", file=sys.stderr)
+                tell(1.0)
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {len(jobs)} could not be predicted ({', '.join(failed)}), each for the reason above; "
+            f"the others are in {folder}."
+        )
+
+
+def _tell(progress: Progress, number: int, of: int, fraction: float) -> None:
+    progress("photos", number + fraction, of)
+
+
+def _photo(predictor: Predictor, job: Job, record: Record, tell: Any, quality: int, max_megapixels: float) -> None:
+    """Reads, predicts and writes one photo."""
+    import torch
+
+    from crrn.files import write_atomically
+    from crrn.inference.photo import encode, read_photo
+
+    photo = read_photo(job.source, max_megapixels)
+    mixture = photo.mixture()
+    estimate = predictor(mixture, tell)
+    for layer, path in job.outputs.items():
+        if layer == "side_by_side":
+            assert estimate.background is not None
+            image = torch.cat((mixture, estimate.background), dim=-1)
+        else:
+            image = getattr(estimate, layer)
+        with write_atomically(path, place="output=DIR") as file:
+            encode(file, photo.with_pixels(image), quality)
+            record.add(job, path, file)
+
+
+def _video(predictor: Predictor, job: Job, record: Record, tell: Any, max_megapixels: float) -> None:
+    """Reads, predicts and writes one video."""
+    from contextlib import ExitStack
+
+    from crrn.files import write_atomically
+    from crrn.inference.video import predict_video
+
+    with ExitStack() as stack:
+        files = {
+            layer: stack.enter_context(write_atomically(path, place="output=DIR"))
+            for layer, path in job.outputs.items()
+        }
+        predict_video(predictor, job.source, files, tell, max_megapixels)
+        for layer, path in job.outputs.items():
+            record.add(job, path, files[layer])

@@ -1,0 +1,173 @@
+"""Many photos: which they are, what their results are called, and which of them are done already."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from crrn.errors import ConfigError, DataError
+from crrn.files import TEMPORARY
+from crrn.inference.photo import SUFFIXES
+
+RECORD = "predictions.jsonl"
+"""The record's name in the output folder."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its results go, by layer: "background", "reflection", "side_by_side"."""
+
+    source: Path
+    outputs: Mapping[str, Path]
+
+
+def find_inputs(given: str, output: Path, suffixes: Sequence[str] = SUFFIXES) -> tuple[Path, list[Path]]:
+    """The files that an input means, sorted, and the folder that their names count from.
+
+    Args:
+        given: a file; a folder, of which all photos are taken, also in folders below; or a pattern as of a shell, with
+            ** for any folders. Of folders and patterns hidden files and other kinds of files are left out.
+        output: a folder whose files are results, not inputs, where it lies below the input.
+        suffixes: of the files that folders and patterns take.
+
+    Raises:
+        DataError: there is nothing.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        return path.parent, [path]
+    if path.is_dir():
+        found: Iterable[Path] = path.rglob("*")
+        root = path
+    else:
+        found = (Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns)
+        root = None
+    results = output.resolve()
+    photos = sorted(
+        file
+        for file in found
+        if file.suffix.lower() in suffixes
+        and not file.name.startswith(".")
+        and (results == path.resolve() or results not in file.resolve().parents)
+        and file.is_file()
+    )
+    if not photos:
+        what = "holds no photos" if path.is_dir() else "is no file or folder, and as a pattern it matches no photos"
+        raise DataError(f"input={given} {what} ({', '.join(suffixes)}).")
+    if root is None:
+        root = Path(os.path.commonpath([file.parent for file in photos]))
+    return root, photos
+
+
+def plan(root: Path, sources: Sequence[Path], output: Path, layers: Sequence[str]) -> list[Job]:
+    """Names the results: of a background the photo's own name in the output folder, of another layer NAME_LAYER with
+    the photo's suffix; a number is added where two would be the same.
+
+    Raises:
+        ConfigError: a result would overwrite an input.
+    """
+    inputs = {_key(source) for source in sources}
+    taken: set[str] = set()
+    # Backgrounds first: they keep their names.
+    names: dict[Path, dict[str, Path]] = {source: {} for source in sources}
+    for layer in layers:
+        for source in sources:
+            plain = output / source.relative_to(root)
+            plain = plain if layer == "background" else plain.with_stem(f"{plain.stem}_{layer}")
+            path, number = plain, 2
+            while _key(path) in taken:
+                path, number = plain.with_stem(f"{plain.stem}_{number}"), number + 1
+            if _key(path) in inputs:
+                raise ConfigError(f"output={output} would overwrite the input {path}: give another folder.")
+            taken.add(_key(path))
+            names[source][layer] = path
+    return [Job(source, names[source]) for source in sources]
+
+
+class Record:
+    """What this command has written into a folder: one line of JSON for each file, in predictions.jsonl.
+
+    A line tells the file's size and time of change, its input's, and the settings. It is appended when the file is
+    complete and about to get its name: with a file that is as its line says, a result is known to be whole, to be
+    this command's, and to be of these settings. A process that is killed leaves at most a line without its file.
+
+    Args:
+        folder: the output folder.
+        settings: a digest of all that changes the results.
+        overwrite: replace files that this command did not write.
+    """
+
+    def __init__(self, folder: Path, settings: str, overwrite: bool = False) -> None:
+        self.folder = folder
+        self.path = folder / RECORD
+        self.settings = settings
+        self.overwrite = overwrite
+        self.lines: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    line = json.loads(text)
+                    self.lines[line["output"]] = line
+                except (ValueError, KeyError, TypeError):  # torn by a kill: as if it had not been written
+                    continue
+
+    def done(self, job: Job) -> bool:
+        """Whether all results of a job are there, made of this input with these settings."""
+        return all(
+            self._ours(path) and self._line(path) | self._made_of(job.source) == self._line(path)
+            for path in job.outputs.values()
+        )
+
+    def refuse_foreign(self, job: Job) -> None:
+        """DataError where a file of a result's name is not this command's."""
+        for path in job.outputs.values():
+            if path.exists() and not self._ours(path) and not self.overwrite:
+                raise DataError(
+                    f"{path} exists, and is not, or no longer, what this command wrote: move it away, give another "
+                    "output, or set overwrite=true."
+                )
+
+    def add(self, job: Job, path: Path, file: IO[bytes]) -> None:
+        """Notes a result whose bytes are all in `file`, which is about to be put at `path`."""
+        file.flush()
+        line = {"output": self._name(path), **self._made_of(job.source), **_stamp(os.fstat(file.fileno()), "output_")}
+        self.lines[line["output"]] = line
+        # One write at the end: a torn line before it is closed by the line break in front.
+        with self.path.open("ab") as record:
+            record.write(b"\n" + json.dumps(line).encode() + b"\n")
+
+    def remove_leftovers(self, jobs: Sequence[Job]) -> None:
+        """Removes what a killed process left of these results under temporary names."""
+        for path in (path for job in jobs for path in job.outputs.values()):
+            for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
+                leftover.unlink(missing_ok=True)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _line(self, path: Path) -> dict[str, Any]:
+        return self.lines.get(self._name(path), {})
+
+    def _ours(self, path: Path) -> bool:
+        line = self._line(path)
+        try:
+            return bool(line) and line | _stamp(path.stat(), "output_") == line
+        except OSError:
+            return False
+
+    def _made_of(self, source: Path) -> dict[str, Any]:
+        return {"input": str(source.resolve()), "settings": self.settings, **_stamp(source.stat(), "input_")}
+
+
+def _stamp(status: os.stat_result, prefix: str) -> dict[str, int]:
+    return {f"{prefix}bytes": status.st_size, f"{prefix}changed_ns": status.st_mtime_ns}
+
+
+def _key(path: Path) -> str:
+    """Equal for names that are one file on a system that does not tell cases apart."""
+    return str(path.resolve()).casefold()
