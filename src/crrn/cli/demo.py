@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
+import socket
 import sys
 import tempfile
 from functools import partial
@@ -56,13 +58,14 @@ def demo(
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("The web demo needs Gradio: pip install 'crrn[web]'.")
 
+    check_port(host, port)
     with tempfile.TemporaryDirectory(prefix="crrn-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own server whether it has started
 
-        from crrn.evaluation.runner import choose_device
         from crrn.inference import default_remover
+        from crrn.removers import choose_device
         from crrn.webdemo.examples import make_examples
         from crrn.webdemo.page import launch, make_page
         from crrn.webdemo.studio import Studio
@@ -74,14 +77,21 @@ def demo(
         examples.mkdir()
         studio = Studio(offered, results, max_megapixels, choose_device(device))
         page = make_page(studio, make_examples(examples), max_upload_mb)
-        try:
-            address = launch(page, host, port, open_browser)
-        except OSError as error:
-            raise RunError(f"Port {port} of {host} cannot be used ({error}): give another, as in port=7861.") from error
+        address = launch(page, host, port, open_browser)
         print(f"The demo is at {address} (Ctrl+C ends it).", flush=True)
         if host not in ("127.0.0.1", "localhost", "::1"):
             print(f"host={host}: everyone who reaches this machine can use it.", flush=True)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the photos are removed then, too
         page.block_thread()
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises a RunError where a server could not listen, before all that takes time."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except (OSError, OverflowError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(f"Port {port} of {host} cannot be used ({reason}): give another, as in port=7861.") from error
 
 
 if __name__ == "__main__":

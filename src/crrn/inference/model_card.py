@@ -301,11 +301,7 @@ def _text(value: Any) -> str:
             for key, inner in value.items()
         )
     if isinstance(value, list):
-        return (
-            " to ".join(map(str, value))
-            if all(isinstance(item, float) for item in value)
-            else ", ".join(map(str, value))
-        )
+        return ", ".join(map(str, value))
     return str(value)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
 from crrn.data.demo import demo_photos
 from crrn.data.photos import read_image
@@ -15,7 +15,10 @@ from crrn.image.picture import to_picture, to_tensor
 from crrn.mixing import PaperMixing
 
 PAIRS = (("china", "chelsea", 0.9, 0.35), ("chelsea", "china", 0.9, 0.3), ("coffee", "grace_hopper", 0.9, 0.35))
-"""Background, reflection, alpha and beta: photos that no crrn trains on, mixed as the paper mixes (our choice)."""
+"""Background, reflection, alpha and beta: photos that the demo's training holds out, mixed as the paper mixes."""
+
+BLUR = 2.5
+"""Standard deviation in pixels: the camera looks at the background (our choice)."""
 
 
 def make_examples(folder: Path) -> list[Path]:
@@ -29,7 +32,7 @@ def make_examples(folder: Path) -> list[Path]:
     for background, reflection, alpha, beta in PAIRS:
         behind = read_image(photos[background])
         front = ImageOps.fit(Image.fromarray(read_image(photos[reflection])), (behind.shape[1], behind.shape[0]))
-        front = front.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        front = front.transpose(Image.Transpose.FLIP_LEFT_RIGHT).filter(ImageFilter.GaussianBlur(BLUR))
         weights = {"alpha": torch.tensor([alpha]), "beta": torch.tensor([beta])}
         mixture = mixing(to_tensor(behind), to_tensor(np.asarray(front)), weights).mixture
         path = folder / f"{background}-with-{reflection}.jpg"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,11 +91,7 @@ def make_page(studio: Studio, examples: Sequence[Path] = (), max_upload_mb: int 
 
 
 def launch(page: gr.Blocks, host: str, port: int, open_browser: bool = False) -> str:
-    """Serve the page in the background, to this machine alone unless `host` says otherwise; gives its address.
-
-    Raises:
-        OSError: the port is taken.
-    """
+    """Serve the page in the background, to this machine alone unless `host` says otherwise; gives its address."""
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
@@ -127,5 +124,5 @@ def _layer(path: Path | None) -> Any:
 
 
 def _sentence(error: CrrnError) -> str:
-    text = str(error)
+    text = html.escape(str(error), quote=False)  # a file's name may hold anything, and the page would render it
     return text if text.endswith((".", "!", "?")) else f"{text}."

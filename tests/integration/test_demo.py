@@ -1,0 +1,182 @@
+"""The web demo as its user meets it: the command, its server, and the page in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from crrn.nets import save_network
+from tests.conftest import write_photo
+from tests.integration.conftest import ROOT
+from tests.networks import lively
+
+pytest.importorskip("gradio_client", reason="the extra `web` is not installed")
+
+PATIENCE = 240  # seconds, on a busy machine
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A running server."""
+
+    address: str
+    process: subprocess.Popen[str]
+    temporary: Path
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """``python -m src.demo`` with the identity and a small network, for the tests of this file."""
+    folder = tmp_path_factory.mktemp("demo")
+    save_network(lively("crrn"), folder / "small.safetensors")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    (folder / "tmp").mkdir()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+        "TMPDIR": str(folder / "tmp"),
+        "OMP_NUM_THREADS": "1",
+        "no_proxy": "127.0.0.1",
+    }
+    removers = f"removers=[identity,{folder / 'small.safetensors'}]"
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "src.demo", removers, "solvers=false", f"port={port}", "max_upload_mb=2"],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        ends = time.monotonic() + PATIENCE
+        while "The demo is at" not in (folder / "log").read_text():
+            assert process.poll() is None and time.monotonic() < ends, (folder / "log").read_text()
+            time.sleep(0.2)
+        yield Demo(f"http://127.0.0.1:{port}", process, folder / "tmp")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert not list((folder / "tmp").iterdir())  # no photo stays behind
+    assert str(ROOT / "src") not in (folder / "log").read_text()  # no traceback of ours; Gradio's tell of intruders
+
+
+def asked(demo: Demo, *data: Any) -> str:
+    """The answer of the page's one function, as the server's event stream."""
+    with httpx.Client(base_url=demo.address, timeout=PATIENCE, trust_env=False) as client:
+        event = client.post("/gradio_api/call/remove", json={"data": data}).raise_for_status().json()["event_id"]
+        return client.get(f"/gradio_api/call/remove/{event}").text
+
+
+def uploaded(demo: Demo, name: str, content: bytes) -> httpx.Response:
+    with httpx.Client(base_url=demo.address, timeout=PATIENCE, trust_env=False) as client:
+        return client.post("/gradio_api/upload", files={"files": (name, content)})
+
+
+def file_data(path: str, name: str) -> dict[str, Any]:
+    return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_a_photo_through_the_api(demo: Demo, tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+
+    write_photo(tmp_path / "window.png", 1, 70, 90)
+    client = Client(demo.address, verbose=False, download_files=str(tmp_path / "results"), analytics_enabled=False)
+    try:
+        (before, after), _, gradient, download, note = client.predict(
+            handle_file(tmp_path / "window.png"), "identity", api_name="/remove"
+        )
+        assert Path(before).suffix == Path(after).suffix == ".webp"
+        assert note.startswith("90 × 70 pixels, identity, ")
+        with Image.open(value_of(download)) as written, Image.open(tmp_path / "window.png") as given:
+            assert np.array_equal(np.asarray(written), np.asarray(given))
+        assert value_of(gradient) is None
+        *_, gradient, _, note = client.predict(handle_file(tmp_path / "window.png"), "small", api_name="/remove")
+        with Image.open(value_of(gradient)) as picture:
+            assert picture.size == (90, 70)
+    finally:
+        client.close()
+
+
+def value_of(update: Any) -> Any:
+    """A component's value, as it is or within an update of its properties."""
+    return update.get("value") if isinstance(update, dict) else update
+
+
+def test_wrong_files_are_one_sentence(demo: Demo) -> None:
+    path = uploaded(demo, "poem.jpg", b"I am a poem.").json()[0]
+    answer = asked(demo, file_data(path, "poem.jpg"), "identity")
+    assert "event: error" in answer and "poem.jpg is no photo but text" in answer and "Traceback" not in answer
+    assert "Drop a photo first." in asked(demo, None, "identity")
+    assert uploaded(demo, "large.jpg", bytes(3_000_000)).status_code == 413
+
+
+def test_the_servers_other_files_are_not_given_away(demo: Demo, tmp_path: Path) -> None:
+    write_photo(tmp_path / "private.jpg", 5)
+    answer = asked(demo, file_data(str(tmp_path / "private.jpg"), "private.jpg"), "identity")
+    assert "event: error" in answer and "webp" not in answer
+    for path in (tmp_path / "private.jpg", ROOT / "pyproject.toml"):
+        assert httpx.get(f"{demo.address}/gradio_api/file={path}", trust_env=False).status_code in (403, 404)
+
+
+def test_a_port_that_is_taken(demo: Demo, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from crrn.cli.demo import main
+
+    monkeypatch.setattr(sys, "argv", ["crrn-demo", f"port={demo.address.rpartition(':')[2]}"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    said = capfd.readouterr().err
+    assert said.startswith("error: Port ") and "give another, as in port=7861" in said and said.count("\n") == 1
+
+
+def test_the_page_in_a_browser(demo: Demo, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("there is no Chromium")
+    write_photo(tmp_path / "window.jpg", 4, 120, 160)
+    (tmp_path / "poem.jpg").write_text("I am a poem.")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        asked_for: list[str] = []
+        page.on("request", lambda request: asked_for.append(request.url))
+        page.goto(demo.address)
+        action = page.get_by_role("button", name="Remove the reflection")
+        action.click()
+        page.get_by_text("Drop a photo first.").wait_for()
+
+        page.locator("input[type=file]").first.set_input_files(tmp_path / "window.jpg")
+        page.locator("img[src*='window.jpg']").first.wait_for()
+        page.get_by_label("Remover").click()
+        page.get_by_role("option", name="small").click()
+        action.click()
+        page.get_by_text("160 × 120 pixels, small").wait_for()
+        for name in ("before.webp", "after.webp", "reflection.webp", "gradient.webp"):
+            image = page.locator(f"img[src*='{name}']").first
+            image.wait_for()
+            assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
+        with page.expect_download() as downloading:
+            page.get_by_role("button", name="Download at full resolution").click()
+        assert downloading.value.suggested_filename == "window-background.jpg"
+        with Image.open(downloading.value.path()) as picture:
+            assert picture.size == (160, 120)
+        browser.close()
+    abroad = [url for url in asked_for if not url.startswith((demo.address, "data:", "blob:"))]
+    assert not abroad  # no font, script or counter from elsewhere

@@ -1,0 +1,26 @@
+"""Networks for tests: narrow, and with something to say."""
+
+from __future__ import annotations
+
+import torch
+
+from crrn.layers import Remover
+from crrn.nets import build_network
+
+
+def lively(architecture: str, width: float = 1 / 32) -> Remover:
+    """A network in evaluation mode whose normalisations know their inputs and whose head is not zero."""
+    torch.manual_seed(0)
+    network = build_network(architecture, width).train()
+    for name, value in network.named_parameters():
+        if name.endswith(("head.1.weight", "output.weight")):
+            torch.nn.init.normal_(value, std=0.01)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None  # the mean over all passes
+            torch.nn.init.uniform_(layer.weight, 0.8, 1.2)
+            torch.nn.init.uniform_(layer.bias, -0.2, 0.2)
+    with torch.no_grad():
+        for _ in range(3):
+            network(torch.rand(2, 3, 64, 96))
+    return network.eval()
