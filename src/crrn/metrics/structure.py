@@ -9,8 +9,8 @@ from crrn.image.similarity import WINDOW, moments, si_map, ssim_map
 from crrn.metrics.mean import real
 
 UNIFORM_WINDOW = 7
-STRIP = 48
-"""Rows that `ssim_uniform` handles at once on a CPU: few enough that its maps stay in the cache."""
+STRIP = 200
+"""Rows that `ssim_uniform` handles at once on a CPU (our choice): its memory stays small, its calls few."""
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -98,26 +98,30 @@ def ssim_uniform(x: Tensor, y: Tensor) -> Tensor:
 def _uniform_map(x: Tensor, y: Tensor) -> Tensor:
     n = UNIFORM_WINDOW**2
     k1, k2 = 2 * n * n * 0.01**2, 2 * (n - 1) * 0.03**2
-    maps = x.new_empty((4, *x.shape))
-    torch.add(x, y, out=maps[0])
-    maps[0] -= 1  # centred on grey, for the precision of the variance; undone below
-    torch.sub(x, y, out=maps[1])
-    torch.mul(maps[:2], maps[:2], out=maps[2:])
-    s, d, ss, dd = _window_sums(maps)
+    image, *scratch = x.new_empty(3, *x.shape)
+    s, ss, d, dd = x.new_empty(4, *x.shape[:2], *(side - UNIFORM_WINDOW + 1 for side in x.shape[2:]))
+    torch.add(x, y, out=image).sub_(1)  # centred on grey, for the precision of the variance; undone below
+    _window_sums(image, scratch, out=s)
+    _window_sums(image.square_(), scratch, out=ss)
+    torch.sub(x, y, out=image)
+    _window_sums(image, scratch, out=d)
+    _window_sums(image.square_(), scratch, out=dd)
     ss.addcmul_(s, s, value=-1 / n).add_(k2)
-    d.mul_(d)
-    dd.sub_(d, alpha=1 / n)
+    dd.addcmul_(d, d, value=-1 / n)
     s.add_(n).square_().add_(k1)
+    d.square_()
     numerator = (s - d).mul_(ss - dd)
     return numerator.div_(s.add_(d).mul_(ss.add_(dd)))
 
 
-def _window_sums(image: Tensor) -> Tensor:
+def _window_sums(image: Tensor, scratch: list[Tensor], out: Tensor) -> None:
     """Sums over 7x7 windows, valid region: 7 = 1 + 2 + 2 + 2, along H, then along W."""
-    pairs = image[..., :-1, :] + image[..., 1:, :]
-    image = (image[..., 6:, :] + pairs[..., 4:-1, :]).add_(pairs[..., :-5, :]).add_(pairs[..., 2:-3, :])
-    pairs = image[..., :-1] + image[..., 1:]
-    return (image[..., 6:] + pairs[..., 4:-1]).add_(pairs[..., :-5]).add_(pairs[..., 2:-3])
+    pairs, rows = scratch[0][..., :-1, :], scratch[1][..., :-6, :]
+    torch.add(image[..., :-1, :], image[..., 1:, :], out=pairs)
+    torch.add(image[..., 6:, :], pairs[..., 4:-1, :], out=rows).add_(pairs[..., :-5, :]).add_(pairs[..., 2:-3, :])
+    pairs = scratch[0][..., :-6, :-1]
+    torch.add(rows[..., :-1], rows[..., 1:], out=pairs)
+    torch.add(rows[..., 6:], pairs[..., 4:-1], out=out).add_(pairs[..., :-5]).add_(pairs[..., 2:-3])
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
