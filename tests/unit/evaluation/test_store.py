@@ -48,6 +48,8 @@ def test_reading_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     before = path.read_bytes()
     assert [row.problem for row in Cell(path, ["psnr", "ssim_r"]).rows()] == ["", "", "torn in two"]
     assert path.read_bytes() == before
+
+
 def test_a_problem_is_there_for_the_reader_until_its_image_is_tried_again(tmp_path: Path) -> None:
     cell = filled(tmp_path / "cell.csv")
     cell.add(Row("c", "set", problem="torn,\nin two lines"))
