@@ -23,8 +23,8 @@ METRICS = "metrics.json"
 def write_report(folder: Path | str, content: Content) -> list[Path]:
     """Writes experiments/NAME/: README.md, report.html, tables.md, tables.tex, a picture a benchmark, metrics.json.
 
-    The same content gives the same bytes. metrics.json is written last and lists the files, so that another report into
-    the folder replaces what this one wrote, and nothing else.
+    The same content gives the same bytes. metrics.json lists the files, so that another report into the folder
+    replaces what this one wrote, and nothing else.
 
     Raises:
         RunError: the folder holds files that no report wrote, or cannot be written to.
@@ -44,15 +44,26 @@ def write_report(folder: Path | str, content: Content) -> list[Path]:
         "tables.tex": latex(content.all_grids()),
     }
     files |= {name: text.encode() for name, text in texts.items()}
-    values = {**metrics(content), "files": sorted([*files, METRICS])}
-    files[METRICS] = (json.dumps(plain(values), indent=1, ensure_ascii=False) + "\n").encode()
-    for name, content_ in files.items():
-        with write_atomically(folder / name) as file:
-            file.write(content_)
-    for name in before - files.keys():
+    names = {*files, METRICS}
+    # All that is or will be there is listed before it is touched: a report that was killed can be written again.
+    values = plain(metrics(content))
+    _write(folder / METRICS, _json({**values, "files": sorted(before | names)}))
+    for name, written in files.items():
+        _write(folder / name, written)
+    for name in before - names:
         (folder / name).unlink(missing_ok=True)
+    _write(folder / METRICS, _json({**values, "files": sorted(names)}))
     remove_leftovers(folder)
-    return [folder / name for name in files]
+    return [folder / name for name in (*files, METRICS)]
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _write(path: Path, written: bytes) -> None:
+    with write_atomically(path) as file:
+        file.write(written)
 
 
 def files_of_a_report(folder: Path) -> set[str]:

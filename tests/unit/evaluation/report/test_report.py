@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import crrn.evaluation.report.write
 from crrn.errors import ConfigError, RunError
 from crrn.evaluation.report.content import gather
 from crrn.evaluation.report.latex import escape
@@ -155,6 +156,33 @@ def test_another_report_replaces_what_a_report_wrote_and_nothing_else(
     with pytest.raises(RunError, match=r"holds notes\.txt, which no report wrote"):
         write_report(report, gather("x", [make_evaluation("third")], []))
     assert (report / "README.md").read_bytes() == before and (report / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("writes", [0, 1, 4, 6])
+def test_a_killed_report_can_be_written_again(
+    report: Path, make_evaluation: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    content = gather("x", [make_evaluation("other", "real20", ["real20"])], [])
+    write = crrn.evaluation.report.write._write
+    left = [None] * writes
+
+    def killed(path: Path, written: bytes) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        write(path, written)
+
+    monkeypatch.setattr(crrn.evaluation.report.write, "_write", killed)
+    for folder in (report, report.parent / "new"):
+        left[:] = [None] * writes
+        with pytest.raises(KeyboardInterrupt):
+            write_report(folder, content)
+    monkeypatch.undo()
+    for folder in (report, report.parent / "new"):
+        write_report(folder, content)
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"README.md", "report.html", "tables.md", "tables.tex", "metrics.json", "real20.jpg"}
+        assert set(json.loads((folder / "metrics.json").read_text())["files"]) == names
 
 
 def test_runs_alone_make_a_report(make_run: Callable[..., Path], tmp_path: Path) -> None:
