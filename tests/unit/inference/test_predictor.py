@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_windows_cover_every_pixel_with_weight_1(size: int, tile: int, overlap: 
         assert window.start == 0 or (window.weight[:margin] == 0).all()
         assert window.stop == size or (window.weight[-margin:] == 0).all()
     torch.testing.assert_close(total, torch.ones(size))
-    assert all(one.stop - other.start >= overlap for one, other in zip(cover[:-1], cover[1:], strict=True))
+    assert all(one.stop - other.start >= overlap for one, other in pairwise(cover))
 
 
 @pytest.mark.parametrize(("height", "width"), [(4000, 6000), (600, 20000), (700, 700)])

@@ -127,8 +127,10 @@ def test_the_remover_may_flicker_the_video_does_not(tmp_path: Path) -> None:
         predict_video(Predictor(Flickering()), source, {"background": file})
     means = np.array([one.mean() for one in contents(target)[0]])
     ideal = np.array([one.mean() for one in contents(source)[0]])
+    jumps = np.abs(np.diff(means - ideal))
+    jumps[4] = 0  # the gap in time
     # unsteadied, neighbours differ by 0.1 of 255
-    assert np.abs(np.diff(means - ideal)).max() < 0.35 * 25.5
+    assert jumps.max() < 0.25 * 25.5
 
 
 def test_the_cameras_own_changes_and_cuts_pass() -> None:
