@@ -242,10 +242,13 @@ def _decoded(image: Image.Image, path: Path) -> Photo:
     deep = bool(image.tile) and "16" in str(image.tile[0][3])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF and odd TIFF tags are no matter of the user's
-        with _no_limit():
-            image.load()  # before the EXIF, as Pillow loads a PNG for that, and a torn one only fails the first time
+        if kind == "PNG":
+            with _no_limit():
+                image.load()  # as reading its EXIF does, which a torn one must not pass for
         exif, orientation = _exif(image)
         icc = image.info.get("icc_profile") or None
+        with _no_limit():
+            image.load()
         if deep and image.mode in ("RGB", "RGBA", "LA", "I;16", "I;16B", "I;16L", "I;16N"):
             pixels, alpha = _decoded16(path)
         elif image.mode in ("I", "F", "LAB") or image.mode.startswith("I;"):
