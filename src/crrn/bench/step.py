@@ -110,15 +110,13 @@ class StepSuite:
         run = folder / "run-data"
         train(network(self.width), data, run, Watching())
         with (run / "joint" / "metrics.csv").open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["train/data_share"]][
-                1:
-            ]  # the loader starts in the first
+            rows = [row for row in csv.DictReader(file) if row["train/data_share"]]
+        rows = rows[1:]  # the loader starts in the first
         where = f"width {self.width:g}, batch {self.batch}, {' and '.join(self.sizes)}"
         shares = [100 * float(row["train/data_share"]) for row in rows]
         bench.figure(f"waiting for data, {where}", shares, "%", at_most=1)
-        bench.figure(
-            f"training from files, {where}", [float(row["train/mixtures_per_second"]) for row in rows], "mixtures/s"
-        )
+        speeds = [float(row["train/mixtures_per_second"]) for row in rows]
+        bench.figure(f"training from files, {where}", speeds, "mixtures/s")
 
 
 class Turns(MixtureDataModule):
