@@ -126,7 +126,7 @@ class Pass:
         autocast = torch.autocast("cpu", dtype=torch.bfloat16) if self.half else nullcontext()
         with torch.set_grad_enabled(self.backward):
             with autocast:
-                layers = torch.cat([layer.float() for layer in self.net(self.images)], dim=1)
+                layers = torch.cat([layer.float() for layer in self.net(self.images) if layer is not None], dim=1)
             if self.backward:
                 self.net.zero_grad()
                 layers.square().mean().backward()
