@@ -111,16 +111,13 @@ class ScaleSuite:
         bench.figure(f"{gpu}, loader cores", rate * seconds[False], "cores")
         bench.figure(f"{gpu}, loader cores, cached", rate * seconds[True], "cores")
         for count in self.gpus:
-            bench.figure(
-                f"{count} such GPUs, disk (with the cache: in the first epochs only)", count * rate * read / 1e9, "GB/s"
-            )
-            bench.figure(f"{count} such GPUs, to the devices", count * rate * moved / 1e9, "GB/s")
+            which = "one such GPU" if count == 1 else f"{count} such GPUs"
+            bench.figure(f"{which}, disk (with the cache: in the first epochs only)", count * rate * read / 1e9, "GB/s")
+            bench.figure(f"{which}, to the devices", count * rate * moved / 1e9, "GB/s")
             if count > 1:
                 # A ring sends and receives the gradients 2 (N - 1) / N times; batch is a GPU's share of a step.
                 ring = 2 * (count - 1) / count * gradients * rate / self.batch
-                bench.figure(
-                    f"{count} such GPUs, {self.batch} mixtures each, network to and from each", ring / 1e9, "GB/s"
-                )
+                bench.figure(f"{which}, {self.batch} mixtures each, network to and from each", ring / 1e9, "GB/s")
 
 
 def go_through(loader: PairLoader) -> list[int]:

@@ -77,6 +77,16 @@ def test_contestants_that_disagree_are_not_raced():
     assert check("title", {"other": lambda: 1.0, "crrn": lambda: 1.5}, "other", 0.5) == {"other": 0, "crrn": 0.5}
 
 
+def test_what_cannot_be_compared_is_raced_all_the_same():
+    bench = Bench("suite", repetitions=3, seconds=0.1)
+    ways = {"other": lambda: 1.0, "crrn": lambda: 1.0, "crrn, more": lambda: 2.0}
+    with pytest.raises(RunError, match="crrn, more"):
+        bench.race("title", ways, reference="other", tolerance=0)
+    bench.race("title", ways, reference="other", tolerance=0, incomparable=["crrn, more"])
+    assert [line.difference for line in bench.lines] == [None, 0, None]
+    assert all(len(line.samples) == 3 for line in bench.lines)
+
+
 def test_figures_keep_bounds_on_either_side():
     bench = Bench("suite")
     bench.figure("share", [1.0, 2.0, 6.0], "%", at_most=3)
