@@ -50,7 +50,7 @@ class LossSuite:
                     f"Eq. 7 forward and backward, {height}x{width}, against {name}",
                     {
                         name: step(theirs, estimate, target),
-                        "crrn": step(lambda x, y: ours(x, y)[0], estimate, target),
+                        "crrn": step(lambda x, y: ours(Layers(*x), Layers(*y))[0], estimate, target),
                     },
                     reference=name,
                     tolerance=1e-5,
@@ -60,20 +60,20 @@ class LossSuite:
                 )
 
 
-def layers(batch: int, height: int, width: int) -> tuple[Layers, Layers]:
-    """An estimate of all layers, and what is true."""
+def layers(batch: int, height: int, width: int) -> tuple[list[Tensor], list[Tensor]]:
+    """An estimate of background, reflection and gradient, and what is true."""
     generator = torch.Generator().manual_seed(2018)
     truth = [torch.rand(batch, channels, height, width, generator=generator) for channels in (3, 3, 1)]
     guess = [layer + 0.2 * torch.randn(layer.shape, generator=generator) for layer in truth]
-    return Layers(*(layer.requires_grad_() for layer in guess)), Layers(*truth)
+    return [layer.requires_grad_() for layer in guess], truth
 
 
-def step(loss: Callable[[Layers, Layers], Tensor], estimate: Layers, target: Layers) -> Callable[[], list[Tensor]]:
+def step(loss: peer_losses.Loss, estimate: list[Tensor], target: list[Tensor]) -> Callable[[], list[Tensor]]:
     """The loss and its gradients."""
 
     def run() -> list[Tensor]:
         value = loss(estimate, target)
-        return [value, *torch.autograd.grad(value, list(estimate))]
+        return [value, *torch.autograd.grad(value, estimate)]
 
     return run
 

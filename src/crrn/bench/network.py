@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from crrn.bench.bench import Bench
 from crrn.bench.machine import in_fresh_process, peak_memory, reset_peak_memory
 from crrn.bench.race import measure
 from crrn.data.datamodule import parse_size
+from crrn.errors import ConfigError
 from crrn.nets import build_network
 
 PLAIN, OURS, COMPILED, HALF = "contiguous", "crrn", "crrn, compiled", "crrn, bfloat16"
@@ -34,7 +36,7 @@ class NetworkSuite:
     Args:
         widths: of the network.
         sizes: "HEIGHTxWIDTH" of the images.
-        batch: images in a batch.
+        batches: images in a batch, of each width.
         compile: whether the compiled network runs, too; compiling takes minutes.
         memory: whether the memory of each pass is measured, in a process of its own.
     """
@@ -43,13 +45,14 @@ class NetworkSuite:
         self,
         widths: Sequence[float] = (0.25, 1.0),
         sizes: Sequence[str] = ("96x160", "224x288"),
-        batch: int = 8,
+        batches: Sequence[int] = (8, 2),
         compile: bool = False,
         memory: bool = True,
     ) -> None:
-        self.widths = list(widths)
+        if len(widths) != len(batches):
+            raise ConfigError(f"suite.network.batches={list(batches)} must give one batch for each of {list(widths)}")
+        self.networks = list(zip(widths, batches, strict=True))
         self.sizes = [parse_size("suite.network.sizes", size) for size in sizes]
-        self.batch = batch
         self.compile = compile
         self.memory = memory
 
@@ -58,21 +61,20 @@ class NetworkSuite:
         single, half = (product_rate(dtype) for dtype in (torch.float32, torch.bfloat16))
         bench.figure(f"matrix product {SIDE}x{SIDE}, float32", single, "GFLOP/s")
         bench.figure(f"matrix product {SIDE}x{SIDE}, bfloat16", half, "GFLOP/s")
-        for width in self.widths:
+        for width, batch in self.networks:
             for height, breadth in self.sizes:
                 for backward in (False, True):
-                    self._measure(bench, (width, self.batch, height, breadth, backward), max(half) > 1.2 * max(single))
+                    self._measure(bench, (width, batch, height, breadth, backward), max(half) > 1.2 * max(single))
 
     def _measure(self, bench: Bench, case: tuple[float, int, int, int, bool], bfloat16: bool) -> None:
-        width, _, height, breadth, backward = case
+        width, batch, height, breadth, backward = case
         title = f"{'forward and backward' if backward else 'forward'}, width {width:g}, {height}x{breadth}"
         ours = Pass(*case)
         contestants = {PLAIN: Pass(*case, channels_last=False), OURS: ours}
         if self.compile:
             contestants[COMPILED] = Pass(*case, compile=True)
-        times = bench.race(
-            title, contestants, reference=PLAIN, tolerance=1e-4, difference=mean_difference, items=self.batch
-        )
+        race = partial(bench.race, difference=mean_difference, items=batch, seconds=bench.seconds / 2)
+        times = race(title, contestants, reference=PLAIN, tolerance=1e-4)
         rate = max(product_rate(torch.float32))
         operations = ours.operations() / 1e9
         bench.figure(
@@ -81,17 +83,15 @@ class NetworkSuite:
             "%",
         )
         if bfloat16:
-            bench.race(
+            race(
                 f"{title}, precision",
                 {OURS: ours, HALF: Pass(*case, half=True)},
                 reference=OURS,
                 tolerance=0.05,
-                difference=mean_difference,
-                items=self.batch,
             )
         if self.memory:
             grown = in_fresh_process(memory_of, *case, bench.threads)
-            bench.figure(f"{title}: memory, batch {self.batch}", grown / 1e9, "GB")
+            bench.figure(f"{title}: memory, batch {batch}", grown / 1e9, "GB")
 
 
 class Pass:
@@ -126,7 +126,7 @@ class Pass:
         autocast = torch.autocast("cpu", dtype=torch.bfloat16) if self.half else nullcontext()
         with torch.set_grad_enabled(self.backward):
             with autocast:
-                layers = torch.cat([layer.float() for layer in self.net(self.images)], dim=1)
+                layers = torch.cat([layer.float() for layer in self.net(self.images) if layer is not None], dim=1)
             if self.backward:
                 self.net.zero_grad()
                 layers.square().mean().backward()

@@ -6,16 +6,17 @@ the window of 11x11, sigma 1.5.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crrn.layers import Layers
-
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Of two images (N, C, H, W), one number."""
+
+Loss = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+"""Of background, reflection and gradient, estimated and true."""
 
 SIZE, SIGMA = 11, 1.5
 
@@ -61,10 +62,10 @@ def torchmetrics() -> tuple[Measure, Measure]:
     )
 
 
-def eq_7(ssim: Measure, si: Measure) -> Callable[[Layers, Layers], Tensor]:
+def eq_7(ssim: Measure, si: Measure) -> Loss:
     """0.8 (1 - SSIM) + L1 of the background, 1 - SSIM of the reflection, 1 - SI of the gradient, all summed."""
 
-    def loss(estimate: Layers, target: Layers) -> Tensor:
+    def loss(estimate: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
         (b, b_true), (r, r_true), (g, g_true) = zip(estimate, target, strict=True)
         background = 0.8 * (1 - ssim(b, b_true)) + F.l1_loss(b, b_true)
         return background + (1 - ssim(r, r_true)) + (1 - si(g, g_true))

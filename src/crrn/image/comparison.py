@@ -89,25 +89,27 @@ class _Comparison(torch.autograd.Function):
         if min(height, width) < WINDOW:
             raise ValueError(f"an image of {height}x{width} is too small for a window of {WINDOW}")
         images = [image.reshape(-1, height, width) for image in (x, y)]
-        gradients = [
-            torch.empty_like(planes) if wanted and needed else None
-            for planes, needed in zip(images, ctx.needs_input_grad, strict=False)
-        ]
+        gradients = {
+            side: torch.empty_like(planes)
+            for side, (planes, needed) in enumerate(zip(images, ctx.needs_input_grad, strict=False))
+            if wanted and needed
+        }
         places = len(images[0]) * (height - WINDOW + 1) * (width - WINDOW + 1)
         counts = places, places, x.numel()
         factors = Weights(*(weight / count for weight, count in zip(weights, counts, strict=True)))
         kernel = gaussian_kernel(WINDOW, SIGMA, x.dtype, x.device)
-        sums = torch.zeros(3, dtype=torch.float64, device=x.device)
+        sums = []
         with torch.autocast(x.device.type, enabled=False):
             for part, lanes, rows in _blocks(images[0]):
-                a, b, *outs = (t if t is None else t[part].unflatten(0, (-1, lanes)) for t in (*images, *gradients))
-                sums += _block(a, b, outs, rows, kernel, factors)
-        means = [total / count for total, count in zip(sums, counts, strict=True)]
+                a, b = (planes[part].unflatten(0, (-1, lanes)) for planes in images)
+                outs = {side: planes[part].unflatten(0, (-1, lanes)) for side, planes in gradients.items()}
+                sums.append(_block(a, b, outs, rows, kernel, factors))
+        means = [total / count for total, count in zip(torch.stack(sums).sum(0), counts, strict=True)]
         terms = [1 - means[0], 1 - means[1], means[2]]
         total = sum(weight * term for weight, term in zip(weights, terms, strict=True))
         total, *terms = (value.to(x.dtype) for value in (total, *terms))
         ctx.mark_non_differentiable(*terms)
-        ctx.save_for_backward(*(planes if planes is None else planes.view(x.shape) for planes in gradients))
+        ctx.save_for_backward(*(gradients[side].view(x.shape) if side in gradients else None for side in (0, 1)))
         return total, *terms
 
     @staticmethod
@@ -139,9 +141,10 @@ def _blocks(planes: Tensor) -> Iterator[tuple[slice, int, tuple[int, int]]]:
 
 
 def _block(
-    x: Tensor, y: Tensor, outs: list[Tensor | None], rows: tuple[int, int], kernel: Tensor, factors: Weights
+    x: Tensor, y: Tensor, outs: dict[int, Tensor], rows: tuple[int, int], kernel: Tensor, factors: Weights
 ) -> Tensor:
-    """The sums of SSIM, SI and |x - y| over some rows of planes (B, L, H, W); writes there the gradients to `outs`.
+    """The sums of SSIM, SI and |x - y| over some rows of planes (B, L, H, W); writes there the gradients to `outs`,
+    that with respect to x to 0 and to y to 1.
 
     The places counted are those whose window begins in these rows; the gradient depends on those above, too.
     `factors` are the weights divided by the counts that the means are over. Passes over memory are what this costs: a
@@ -161,7 +164,8 @@ def _block(
     square, cross = (mx * mx).addcmul_(my, my), mx * my
     v = s.sub_(square).add_(C2).reciprocal_()
     c = p.sub_(cross).mul_(2).add_(C2).mul_(v)
-    sums = torch.zeros(3, dtype=torch.float64, device=x.device)
+    # Many blocks are summed up on a CPU alone; elsewhere there is one, and perhaps no double precision.
+    sums = torch.zeros(3, dtype=torch.float64 if x.device.type == "cpu" else x.dtype, device=x.device)
     if factors.si:
         sums[1] = c[..., own, :].sum()
     if factors.ssim:
@@ -173,10 +177,9 @@ def _block(
         sums[2] = sign.abs().sum()
         sign.sgn_()
 
-    sides = [side for side, out in enumerate(outs) if out is not None]
-    if not sides:
+    if not outs:
         return sums
-    maps = _empty(2 + len(sides), c)
+    maps = _empty(2 + len(outs), c)
     e, ce, *sources = maps  # here divided by the weight of SSIM, or of SI where that is alone
     if factors.ssim:
         torch.mul(l + factors.si / factors.ssim if factors.si else l, v, out=e)
@@ -186,15 +189,15 @@ def _block(
     else:
         e.copy_(v)
         mine, other = torch.mul(c, v, out=ce), -v
-    for source, side in zip(sources, sides, strict=True):
+    for source, side in zip(sources, outs, strict=True):
         torch.mul((mx, my)[side], mine, out=source).addcmul_((my, mx)[side], other)
     maps = _filter(_filter(maps, kernel, -1, transposed=True), kernel, -2, transposed=True)
     (e, ce, *results), x, y = (image[..., own, :] for image in (maps, x, y))
-    for gradient, side in zip(results, sides, strict=True):
+    for gradient, (side, out) in zip(results, outs.items(), strict=True):
         gradient.addcmul_((x, y)[side], ce, value=-1).addcmul_((y, x)[side], e).mul_(-2 * (factors.ssim or factors.si))
         if factors.l1:
             gradient.add_(sign, alpha=(factors.l1, -factors.l1)[side])
-        outs[side][..., rows[0] : rows[1], :] = gradient
+        out[..., rows[0] : rows[1], :] = gradient
     return sums
 
 

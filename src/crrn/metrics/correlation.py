@@ -12,7 +12,7 @@ from crrn.metrics.mean import real
 FLAT = 1e-6
 """An image whose deviation is not above this share of its mean is flat: so much is rounding in float32."""
 
-CHUNK = 2**16
+CHUNK = 2**17
 """Values of each image that are handled at once on a CPU: few enough to stay in the cache."""
 
 
