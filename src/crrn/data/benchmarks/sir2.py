@@ -53,7 +53,8 @@ def sir2(root: Path | str, masks: Path | str | None = None, subsets: list[str] |
     looked_for = (
         f"the raw tree (Postcard*, SolidObject*, Wildscene*) or SET/blended with SET/transmission_layer below {base}"
     )
-    expected = subsets or ([subset_of(base)] if subset_of(base) else PUBLISHED)
+    own = subset_of(base)
+    expected = subsets or ([own] if own else list(PUBLISHED))
     published = {subset: counts for subset, counts in PUBLISHED.items() if subset in expected}
     return make_benchmark("sir2", cases, problems, published, masks, looked_for)
 

@@ -17,7 +17,7 @@ HASH_SIDE, HASH_LOW = 32, 8
 def luma(photo: Photo) -> NDArray[np.float32]:
     """(H, W) in [0, 1] from 8-bit RGB: 0.299 R + 0.587 G + 0.114 B, gamma-coded as it is, brought down to a short side
     of 256."""
-    grey: NDArray[np.float32] = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    grey: NDArray[np.float32] = np.divide(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), 255, dtype=np.float32)
     factor = MEASURED_SIDE / min(grey.shape)
     if factor >= 1:
         return grey

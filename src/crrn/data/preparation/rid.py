@@ -275,7 +275,14 @@ def _measure(folder: Path, photo: str, output: Path, name: str, screening: Scree
         return str(error).split(": remove")[0].split(" at 0x")[0]
     grey, status = luma(pixels), path.stat()
     measured = Measured(
-        *(photo, status.st_size, status.st_mtime_ns, screening.size, height, width, *pixels.shape[:2]),
+        photo=photo,
+        bytes=status.st_size,
+        changed=status.st_mtime_ns,
+        size=screening.size,
+        height=height,
+        width=width,
+        new_height=pixels.shape[0],
+        new_width=pixels.shape[1],
         brightness=round(float(grey.mean()), 4),
         highlight=round(float(np.percentile(grey, 95)), 4),
         blur=round(blur(grey), 4),
@@ -307,8 +314,8 @@ def _place(output: Path, verdicts: Iterable[Verdict], names: Mapping[str, str]) 
         if place != lies:
             place.parent.mkdir(parents=True, exist_ok=True)
             lies.replace(place)
-    for place in PLACES.values():
-        for empty in sorted((path for path in (output / place).rglob("*") if path.is_dir()), reverse=True):
+    for folder in PLACES.values():
+        for empty in sorted((path for path in (output / folder).rglob("*") if path.is_dir()), reverse=True):
             if not any(empty.iterdir()):
                 empty.rmdir()
 

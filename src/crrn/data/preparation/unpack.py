@@ -51,22 +51,22 @@ def unpack(
             folder, or more than its size allows; or the target holds something else.
         RunError: the disk is full or not writable, or another process unpacks to this target.
     """
-    archives, target = [Path(archive).expanduser() for archive in archives], Path(target).expanduser().absolute()
-    if _holds(target, archives, progress):
+    packed, target = [Path(archive).expanduser() for archive in archives], Path(target).expanduser().absolute()
+    if _holds(target, packed, progress):
         return False
-    for archive in archives:
+    for archive in packed:
         if not archive.is_file():
             raise DataError(f"There is no archive {archive.absolute()}: give archive=FILE, or [FILE,...] for several.")
     if target.is_dir() and any(target.iterdir()):
         raise DataError(
-            f"{target} is there already and was not unpacked from {', '.join(map(str, archives))}: leave archive= out "
+            f"{target} is there already and was not unpacked from {', '.join(map(str, packed))}: leave archive= out "
             "to take what is there, or move it away."
         )
     with _workshop(target) as folder:
-        budget = _Budget(sum(archive.stat().st_size for archive in archives), folder)
-        for archive in archives:
+        budget = _Budget(sum(archive.stat().st_size for archive in packed), folder)
+        for archive in packed:
             _unpack(archive, folder / _stem(archive), budget, progress)
-        facts = {"archives": [_facts(archive, progress) for archive in archives]}
+        facts = {"archives": [_facts(archive, progress) for archive in packed]}
         (folder / MARKER).write_text(json.dumps(facts, indent=1))
         try:
             if target.is_dir():
@@ -118,6 +118,8 @@ def _workshop(target: Path) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
     except BlockingIOError as error:
         raise RunError(f"Another process unpacks to {target} just now: wait for it.") from error
+    except OSError as error:
+        raise RunError(f"Cannot unpack to {target}: {error.strerror or error}; nothing is left behind.") from error
     finally:
         os.close(handle)
 
