@@ -199,6 +199,7 @@ import re, sys, torch
 from crrn.nets import CRRN
 from crrn.solvers import SOLVERS
 from crrn.inference.memory import bytes_per_pixel, used
+from crrn.inference.predictor import Predictor
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 torch.set_num_threads(1)
@@ -210,14 +211,23 @@ for remover, height in ((SOLVERS["yl19"](), 1920), (CRRN(0.25).eval(), 480)):
         before = used(torch.device("cpu"))
         remover(image)
     print((peak() - before) / (height * 640) / bytes_per_pixel(remover))
+# an image that would take 0.5 GB whole, with 0.3 GB allowed
+image = torch.rand(1, 3, 1400, 1400)
+open("/proc/self/clear_refs", "w").write("5")
+before = used(torch.device("cpu"))
+predictor = Predictor(CRRN(0.1).eval(), memory=(before + 0.3e9) / 1e9)
+assert predictor.tile_for(1400, 1400) != (1400, 1400)
+predictor(image)
+print((peak() - before) / 0.3e9)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads a process's peak from /proc")
-def test_the_memory_of_a_pixel_is_as_measured() -> None:
+def test_memory_is_as_measured_and_kept_within() -> None:
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=False)
     if "PermissionError" in done.stderr:
         pytest.skip("this system does not let a process reset its peak")
     assert done.returncode == 0, done.stderr
-    shares = [float(line) for line in done.stdout.split()]
+    *shares, tiled = [float(line) for line in done.stdout.split()]
     assert len(shares) == 2 and all(0.5 < share < 1.25 for share in shares), shares
+    assert 0.3 < tiled < 1, tiled
