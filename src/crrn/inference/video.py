@@ -122,6 +122,8 @@ def _convert(
         raise DataError(f"{container.name} is torn: {done} of {stream.frames or 'its'} frames can be decoded.")
     for writer in writers.values():
         writer.close()
+    if progress is not None:
+        progress(done, done)
 
 
 def _mixture(frame: Any) -> tuple[Tensor, int]:

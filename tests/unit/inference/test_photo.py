@@ -208,7 +208,7 @@ def test_what_is_no_photo_is_refused_in_one_sentence(tmp_path: Path) -> None:
         assert name in str(error.value) and "\n" not in str(error.value)
     deep = cv2.imencode(".png", pixels(16, 3, 99, 99))[1].tobytes()
     (tmp_path / "deep.png").write_bytes(deep[: len(deep) // 2])
-    with pytest.raises(DataError, match="deep.png"):
+    with pytest.raises(DataError, match="deep"):
         read_photo(tmp_path / "deep.png")
     pages = [Image.fromarray(pixels(8, 3)), Image.fromarray(pixels(8, 3) // 2)]
     pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
