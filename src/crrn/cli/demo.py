@@ -76,8 +76,8 @@ def demo(
         results.mkdir()
         examples.mkdir()
         studio = Studio(offered, results, max_megapixels, choose_device(device))
-        page = make_page(studio, make_examples(examples), max_upload_mb)
-        address = launch(page, host, port, open_browser)
+        page = make_page(studio, make_examples(examples))
+        address = launch(page, host, port, max_upload_mb, open_browser)
         print(f"The demo is at {address} (Ctrl+C ends it).", flush=True)
         if host not in ("127.0.0.1", "localhost", "::1"):
             print(f"host={host}: everyone who reaches this machine can use it.", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,12 @@ TRACED_AT = (2, 96, 160)
 CHECKED_AT = ((1, 37, 203), (2, 150, 100), (3, 64, 64), (1, 1, 1))
 """Batch, height and width that a graph is captured at, and others that it is checked at: with and without padding,
 smaller than their padding, taller than wide."""
+
+TORCHS_OWN = (
+    (".isinstance.treespec, LeafSpec.. is deprecated", FutureWarning),
+    ("The given buffer is not writable", UserWarning),
+)
+"""What torch 2.11 to 2.15 warns of inside its own exporter and loader."""
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
@@ -56,9 +63,10 @@ def export_network(network: Remover, path: Path, format: str, precision: str = "
     """
     check_format(format, precision)
     network = network.to("cpu").eval()
-    content = _ENCODERS[format](network, precision)
-    with write_atomically(path) as file:
-        file.write(content)
+    with warnings.catch_warnings(), write_atomically(path) as file:
+        for message, category in TORCHS_OWN:
+            warnings.filterwarnings("ignore", message, category)
+        file.write(_ENCODERS[format](network, precision))
         file.flush()
         return check(network, _READERS[format](Path(file.name)), TOLERANCES[precision], path)
 

@@ -31,7 +31,7 @@ footer { display: none !important; }
 """
 
 
-def make_page(studio: Studio, examples: Sequence[Path] = (), max_upload_mb: int = 100) -> gr.Blocks:
+def make_page(studio: Studio, examples: Sequence[Path] = ()) -> gr.Blocks:
     """The page on a studio; `launch` serves it."""
 
     def remove(path: str | None, label: str, progress: Any = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
@@ -62,7 +62,7 @@ def make_page(studio: Studio, examples: Sequence[Path] = (), max_upload_mb: int 
                     label="Photo", type="filepath", sources=["upload", "clipboard"], height=300, buttons=["fullscreen"]
                 )
                 # Gradio would decode the file; crrn.inference does, keeps all of it, and says what is wrong with it.
-                photo.preprocess = lambda payload: payload.path if payload else None
+                photo.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
                 choice = gr.Dropdown(list(studio.removers), value=next(iter(studio.removers)), label="Remover")
                 button = gr.Button(ACTION, variant="primary", size="lg")
                 if examples:
@@ -86,11 +86,10 @@ def make_page(studio: Studio, examples: Sequence[Path] = (), max_upload_mb: int 
             concurrency_limit=1,
         )
     page.queue(max_size=WAITING, default_concurrency_limit=1)
-    page.max_upload_mb = max_upload_mb
     return page
 
 
-def launch(page: gr.Blocks, host: str, port: int, open_browser: bool = False) -> str:
+def launch(page: gr.Blocks, host: str, port: int, max_upload_mb: int = 100, open_browser: bool = False) -> str:
     """Serve the page in the background, to this machine alone unless `host` says otherwise; gives its address."""
     _, address, _ = page.launch(
         server_name=host,
@@ -103,7 +102,7 @@ def launch(page: gr.Blocks, host: str, port: int, open_browser: bool = False) ->
         mcp_server=False,
         enable_monitoring=False,
         footer_links=[],
-        max_file_size=f"{page.max_upload_mb}mb",
+        max_file_size=f"{max_upload_mb}mb",
         theme=gr.themes.Base(
             primary_hue="slate",
             neutral_hue="slate",

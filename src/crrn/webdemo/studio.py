@@ -105,7 +105,7 @@ class Studio:
 
     def _open(self, label: str) -> Predictor:
         remover = load_remover(self.removers[label], self.device)
-        if "background" not in remover.estimates:
+        if "background" not in getattr(remover, "estimates", ()):
             raise ConfigError(
                 f"{label} estimates no background (a GiN alone gives a gradient): give the whole network."
             )
