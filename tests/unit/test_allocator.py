@@ -19,7 +19,7 @@ work()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
     work()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
@@ -31,5 +31,4 @@ def test_memory_that_was_freed_costs_no_page_faults():
     kept = faults("keep")
     if kept.returncode == 3:
         pytest.skip("the C library is not glibc")
-    assert int(kept.stdout) < 5e6
-    assert int(faults("give back").stdout) > 100e6
+    assert 10 * int(kept.stdout) < int(faults("give back").stdout)

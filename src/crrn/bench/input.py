@@ -15,10 +15,11 @@ from crrn.bench.bench import Bench
 from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
 from crrn.data.datamodule import parse_size
-from crrn.data.dataset import MixtureDataset, PhotoPairs
+from crrn.data.dataset import MixtureDataset, PhotoPairs, collate
 from crrn.data.photos import Photo
 from crrn.data.plan import Size
 from crrn.data.sources import PhotoSource, folder
+from crrn.errors import DataError
 from crrn.mixing import CEILNetMixing, Mixture
 
 FIELD, OURS, CACHED = "the field's way", "crrn", "crrn, cached"
@@ -124,9 +125,11 @@ class Pipeline:
             num_workers=0,
             cache=cache,
         )
-        self.loader = self.module.train_dataloader()
-        data = self.loader.dataset
-        assert isinstance(data, MixtureDataset)
+        loader = self.module.train_dataloader()
+        data = loader.dataset
+        assert isinstance(data, MixtureDataset) and loader.batch_sampler is not None
+        self.data = data
+        (self.keys,) = loader.batch_sampler
         recipes = [data.plan(0, k) for k in range(batch)]
         self.samples = [
             (data.background.files[r.background], data.reflection.files[r.reflection], r.parameters["sigma"])
@@ -134,8 +137,10 @@ class Pipeline:
         ]
 
     def load(self) -> PhotoPairs:
-        """What the loader does for a batch: the one of the epoch."""
-        (batch,) = self.loader
+        """What a worker does for a batch."""
+        batch = collate([self.data[key] for key in self.keys])
+        if isinstance(batch, DataError):
+            raise batch
         return batch
 
     def mix(self, batch: PhotoPairs) -> Mixture:
