@@ -91,7 +91,7 @@ def ssim_uniform(x: Tensor, y: Tensor) -> Tensor:
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for top in range(0, rows, strip):
         part = slice(top, top + strip + UNIFORM_WINDOW - 1)
-        total += _uniform_map(x[..., part, :], y[..., part, :]).sum((1, 2, 3), dtype=torch.float64)
+        total += _uniform_map(x[..., part, :], y[..., part, :]).sum(3).sum((1, 2), dtype=torch.float64)
     return total / (x.shape[1] * rows * (width - UNIFORM_WINDOW + 1))
 
 
