@@ -13,7 +13,8 @@ def batch(height: int, width: int) -> Mixture:
 def test_a_panel_shows_the_seven_pictures_in_their_places():
     mixtures = batch(64, CELL_WIDTH)
     gradient = torch.rand(2, 1, 64, CELL_WIDTH)
-    rows = panel_rows(mixtures, Layers(mixtures.mixture, mixtures.reflection, gradient))
+    target = Layers(mixtures.background, mixtures.reflection, gradient)
+    rows = panel_rows(mixtures, Layers(mixtures.mixture, mixtures.reflection, gradient), target)
     labels = [label.split("  ")[0] for label, _ in rows[0]]
     assert labels == ["I", "B est.", "B", "R est.", "R", "dB est.", "dB"]
     sheet = np.asarray(draw_panel(rows))
@@ -27,5 +28,6 @@ def test_a_panel_shows_the_seven_pictures_in_their_places():
 
 
 def test_layers_that_are_not_estimated_are_left_out():
-    rows = panel_rows(batch(32, 48), Layers(gradient=torch.rand(2, 1, 32, 48)))
+    mixtures, gradient = batch(32, 48), torch.rand(2, 1, 32, 48)
+    rows = panel_rows(mixtures, Layers(gradient=gradient), Layers(mixtures.background, mixtures.reflection, gradient))
     assert [label.split("  ")[0] for label, _ in rows[0]] == ["I", "dB est.", "dB"]
