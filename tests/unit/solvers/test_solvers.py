@@ -275,6 +275,10 @@ def test_half_precision_is_computed_in_single():
         ("ws16", {"blurs": (3, 4)}, "odd numbers"),
         ("ws16", {"coarse_weights": (1.0,)}, "not two numbers"),
         ("ws16", {"floor": 0}, "floor=0"),
+        ("ws16", {"window": 4}, "window=4 has no centre"),
+        ("ws16", {"scales": (0.8, 2)}, "scales"),
+        ("lb14", {"growth": -1}, "growth=-1 is out of range"),
+        ("nr17", {"beta_start": 0}, "beta_start=0 is out of range"),
         ("yl19", {"epsilon": 0}, "epsilon=0 is out of range"),
         ("yl19", {"threshold": "0.1"}, "threshold=0.1 is out of range"),
         ("yl19", {"brightness": "auto"}, "brightness='auto' is unknown: choose one of raw, mean"),
@@ -283,6 +287,23 @@ def test_half_precision_is_computed_in_single():
 def test_refuses_wrong_constants(name, options, message):
     with pytest.raises(ConfigError, match=message):
         SOLVERS[name](**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("lb14", {"growth": 3.0}),
+        ("lb14", {"shift_rate": 0.5}),
+        ("lb14", {"shift_tolerance": 1e4}),
+        ("nr17", {"inner": "closed", "beta_start": 20.0}),
+        ("ws16", {"iterations": 0, "scales": (0.7, 0.3)}),
+        ("ws16", {"iterations": 0, "window": 7}),
+    ],
+)
+def test_constants_have_an_effect(name, option):
+    mixture = layers(0, 48, 64)[0]
+    usual = {key: value for key, value in option.items() if key in ("inner", "iterations")}
+    assert not torch.allclose(SOLVERS[name](**option)(mixture).background, SOLVERS[name](**usual)(mixture).background)
 
 
 def test_brightness_policy():
