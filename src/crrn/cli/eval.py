@@ -55,6 +55,7 @@ def evaluate(
 
     import torch
 
+    from crrn.allocator import keep_freed_memory
     from crrn.cli.progress import Progress
     from crrn.evaluation.cases import keep_cases
     from crrn.evaluation.contestants import contestants
@@ -66,6 +67,7 @@ def evaluate(
     from crrn.removers import choose_device
 
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     measures: dict[str, Any] = {}
     where = choose_device(device)
     if perceptual["lpips_alex_weights"]:
