@@ -54,6 +54,7 @@ def test_onnx_gives_the_networks_output_at_other_sizes(export: Export, run: Path
     assert outcome.status == 0, outcome.err
     folder = tmp_path / "exports/mine"
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.onnx"]
+    assert len(outcome.out.splitlines()) == 3 and not outcome.err  # no chatter of libraries
     assert "Compared with the network at 1x37x203, 2x150x100, 3x64x64, 1x1x1" in outcome.out
 
     model = onnx.load(folder / "model.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,8 @@ def export(
     if push:
         require_client()
 
+    for library in ("onnx_ir", "onnxscript", "httpx"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     network = load_network(source)
     differences = export_network(network, path, format, precision)
     digest = remover_digest(str(source))
