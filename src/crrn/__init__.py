@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crrn.layers import Layers
-    from crrn.nets import CRRN, GiN, IiN, build_network
+    from crrn.nets import CRRN, CEILNet, GiN, IiN, build_network
     from crrn.nets import load_network as load
 
     __version__: str
 
-__all__ = ["CRRN", "GiN", "IiN", "Layers", "__version__", "build_network", "load"]
+__all__ = ["CRRN", "CEILNet", "GiN", "IiN", "Layers", "__version__", "build_network", "load"]
 
 _HOMES = {
     "CRRN": ("crrn.nets", "CRRN"),
+    "CEILNet": ("crrn.nets", "CEILNet"),
     "GiN": ("crrn.nets", "GiN"),
     "IiN": ("crrn.nets", "IiN"),
     "Layers": ("crrn.layers", "Layers"),
