@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -56,6 +56,7 @@ class Bench:
         reference: str,
         tolerance: float,
         difference: Callable[[Any, Any], float] = largest_difference,
+        incomparable: Sequence[str] = (),
         targets: Mapping[str, float] | None = None,
         items: int = 1,
         unit: str = "image",
@@ -70,6 +71,7 @@ class Bench:
             reference: the name of the one that the others are compared with; the product's own is "crrn".
             tolerance: how much a result may differ from the reference's.
             difference: measures that, from the reference's result and another.
+            incomparable: contestants that do more or less than the others on purpose, and are not checked.
             targets: by contestant, how many times faster than the reference it should be.
             items: items that one call works on.
             unit: what an item is.
@@ -82,7 +84,10 @@ class Bench:
         Raises:
             RunError: the contestants disagree.
         """
-        differences = check(f"{self.suite}: {title}", contestants, reference, tolerance, difference)
+        comparable = {name: run for name, run in contestants.items() if name not in incomparable}
+        differences = check(f"{self.suite}: {title}", comparable, reference, tolerance, difference)
+        for name in incomparable:
+            contestants[name]()
         times = measure(contestants, reference, repetitions or self.repetitions, seconds or self.seconds)
         self.report(title, times, differences=differences, targets=targets, items=items, unit=unit)
         return times

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from crrn.bench.bench import Bench
 from crrn.bench.machine import in_fresh_process, peak_memory, reset_peak_memory
 from crrn.bench.race import synchronise
-from crrn.data.datamodule import parse_size
 from crrn.inference import Predictor
 from crrn.inference.memory import available, bytes_per_pixel
 from crrn.nets import build_network
@@ -39,6 +38,8 @@ class InferenceSuite:
     def __init__(
         self, small: str = "400x540", large: str = "3000x4000", width: float = 0.25, limit: float = 2.0
     ) -> None:
+        from crrn.data.datamodule import parse_size  # here: the processes that predict need not load Lightning
+
         self.small = parse_size("suite.inference.small", small)
         self.large = parse_size("suite.inference.large", large)
         self.width = width

@@ -15,10 +15,11 @@ from crrn.bench.bench import Bench
 from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
 from crrn.data.datamodule import parse_size
-from crrn.data.dataset import MixtureDataset, PhotoPairs
+from crrn.data.dataset import MixtureDataset, PhotoPairs, collate
 from crrn.data.photos import Photo
 from crrn.data.plan import Size
 from crrn.data.sources import PhotoSource, folder
+from crrn.errors import DataError
 from crrn.mixing import CEILNetMixing, Mixture
 
 FIELD, OURS, CACHED = "the field's way", "crrn", "crrn, cached"
@@ -33,8 +34,9 @@ class InputSuite:
 
     Args:
         sizes: "HEIGHTxWIDTH" of the batches.
-        photos: a folder of photos; None makes textures of ``height`` x ``width``.
-        height, width: of the textures; 375x500 is what most photos of PASCAL VOC have.
+        photos: a folder of photos; None makes textures.
+        photo_sizes: of the textures: 375x500 is what most photos of PASCAL VOC have, 256 pixels are the short side of
+            many prepared sets.
         batch: mixtures in a batch.
     """
 
@@ -42,62 +44,65 @@ class InputSuite:
         self,
         sizes: Sequence[str] = ("224x224", "224x288"),
         photos: str | None = None,
-        height: int = 375,
-        width: int = 500,
+        photo_sizes: Sequence[str] = ("375x500", "256x341"),
         batch: int = 8,
     ) -> None:
         self.sizes = [parse_size("suite.input.sizes", size) for size in sizes]
         self.photos = photos
-        self.shape = (height, width)
+        self.photo_sizes = {size: parse_size("suite.input.photo_sizes", size) for size in photo_sizes}
         self.batch = batch
 
     def run(self, bench: Bench) -> None:
         """Measures each size on one thread."""
         with tempfile.TemporaryDirectory() as temporary, bench.with_threads(1):
             if self.photos:
-                files = list(folder(self.photos).files)
+                sets = {self.photos: list(folder(self.photos).files)}
             else:
-                files = write_textures(Path(temporary), 3 * self.batch, *self.shape)
+                sets = {
+                    f"files of {name}": write_textures(Path(temporary, name), 3 * self.batch, *size)
+                    for name, size in self.photo_sizes.items()
+                }
             for size in self.sizes:
-                self._measure(bench, files, size)
+                self._synthesis(bench, next(iter(sets.values())), size)
+                for name, files in sets.items():
+                    self._from_files(bench, name, files, size)
 
-    def _measure(self, bench: Bench, files: list[Path], size: Size) -> None:
+    def _synthesis(self, bench: Bench, files: list[Path], size: Size) -> None:
+        pipeline = Pipeline(files, size, self.batch)
+        batch = pipeline.load()
+        photos = ready_photos(batch)
+        bench.race(
+            f"ready uint8 pairs to mixtures of {size[0]}x{size[1]}",
+            {FIELD: lambda: pipeline.field_mix(photos), OURS: lambda: pipeline.mix(batch)},
+            reference=FIELD,
+            tolerance=1e-4,
+            targets={OURS: 20},
+            items=self.batch,
+            unit="sample",
+        )
+
+    def _from_files(self, bench: Bench, name: str, files: list[Path], size: Size) -> None:
         plain, cached, augmented = (
             Pipeline(files, size, self.batch, cache, augment)
             for cache, augment in ((False, False), (True, False), (True, True))
         )
-        where = f"{size[0]}x{size[1]}"
-        batch = plain.load()
-        photos = ready_photos(batch)
+        where = f"{size[0]}x{size[1]}, {name}"
         race = partial(bench.race, items=self.batch, unit="sample")
         race(
-            f"ready uint8 pairs to mixtures, {where}",
-            {FIELD: lambda: plain.field_mix(photos), OURS: lambda: plain.mix(batch)},
-            reference=FIELD,
-            tolerance=1e-4,
-            targets={OURS: 20},
-        )
-        race(
-            f"JPEG files to uint8 pairs, {where}",
-            {FIELD: plain.field_load, OURS: plain.load, CACHED: cached.load},
+            f"to uint8 pairs of {where}",
+            {FIELD: plain.field_load, OURS: plain.load, CACHED: cached.load, f"{CACHED}, augmented": augmented.load},
             reference=FIELD,
             tolerance=0.03,
             difference=mean_photo_difference,
+            incomparable=[f"{CACHED}, augmented"],
         )
         race(
-            f"JPEG files to mixtures, {where}",
+            f"to mixtures of {where}",
             {FIELD: plain.field_make, OURS: plain.make, CACHED: cached.make},
             reference=FIELD,
             tolerance=0.03,
             difference=mean_difference,
             targets={OURS: 8, CACHED: 20},
-        )
-        race(
-            f"flips and rotations, {where}",
-            {CACHED: cached.load, f"{CACHED}, augmented": augmented.load},
-            reference=CACHED,
-            tolerance=1.0,
-            difference=mean_photo_difference,
         )
 
 
@@ -120,9 +125,11 @@ class Pipeline:
             num_workers=0,
             cache=cache,
         )
-        self.loader = self.module.train_dataloader()
-        data = self.loader.dataset
-        assert isinstance(data, MixtureDataset)
+        loader = self.module.train_dataloader()
+        data = loader.dataset
+        assert isinstance(data, MixtureDataset) and loader.batch_sampler is not None
+        self.data = data
+        (self.keys,) = loader.batch_sampler
         recipes = [data.plan(0, k) for k in range(batch)]
         self.samples = [
             (data.background.files[r.background], data.reflection.files[r.reflection], r.parameters["sigma"])
@@ -130,8 +137,10 @@ class Pipeline:
         ]
 
     def load(self) -> PhotoPairs:
-        """What the loader does for a batch: the one of the epoch."""
-        (batch,) = self.loader
+        """What a worker does for a batch."""
+        batch = collate([self.data[key] for key in self.keys])
+        if isinstance(batch, DataError):
+            raise batch
         return batch
 
     def mix(self, batch: PhotoPairs) -> Mixture:

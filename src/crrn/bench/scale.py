@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from crrn.bench.bench import Bench
@@ -31,7 +31,7 @@ class ScaleSuite:
     From it follows what a GPU that trains the whole network needs: docs/speed.md has the formulas.
 
     Args:
-        workers: numbers of worker processes; the first is the reference.
+        workers: numbers of worker processes, 0 being a thread; the first is the reference.
         sizes: "HEIGHTxWIDTH" of the batches.
         batch: mixtures in a batch.
         batches: batches in a measurement, from the start of an iteration.
@@ -73,7 +73,7 @@ class ScaleSuite:
         self._model(bench, seconds, read)
 
     def _loaders(self, bench: Bench, files: tuple[Path, ...], cached: bool) -> float:
-        """Seconds of one core for a mixture: the median with the first number of workers."""
+        """Seconds of one core for a mixture: the median of the fewest worker processes, handing over included."""
         contestants: dict[str, Callable[[], Any]] = {}
         with ExitStack() as stack:
             for count in self.workers:
@@ -82,8 +82,8 @@ class ScaleSuite:
                 )
                 loader = data.train_dataloader()
                 stack.callback(stop, loader)
-                contestants[f"{count} workers"] = partial(go_through, loader)
-            reference = f"{self.workers[0]} workers"
+                contestants[named(count)] = partial(go_through, loader)
+            reference = named(self.workers[0])
             items = self.batch * self.batches
             times: Times = bench.race(
                 f"JPEG files to augmented uint8 pairs{', cached' if cached else ''}",
@@ -93,7 +93,8 @@ class ScaleSuite:
                 items=items,
                 unit="mixture",
             )
-        return sorted(times.seconds[reference])[len(times.seconds[reference]) // 2] / items
+        fewest = min((count for count in self.workers if count > 0), default=0)
+        return median(times.seconds[named(fewest)]) * max(1, fewest) / items
 
     def _model(self, bench: Bench, seconds: dict[bool, float], read: float) -> None:
         net = build_network("crrn", self.width)
@@ -111,16 +112,18 @@ class ScaleSuite:
         bench.figure(f"{gpu}, loader cores", rate * seconds[False], "cores")
         bench.figure(f"{gpu}, loader cores, cached", rate * seconds[True], "cores")
         for count in self.gpus:
-            bench.figure(
-                f"{count} such GPUs, disk (with the cache: in the first epochs only)", count * rate * read / 1e9, "GB/s"
-            )
-            bench.figure(f"{count} such GPUs, to the devices", count * rate * moved / 1e9, "GB/s")
+            which = "one such GPU" if count == 1 else f"{count} such GPUs"
+            bench.figure(f"{which}, disk (with the cache: in the first epochs only)", count * rate * read / 1e9, "GB/s")
+            bench.figure(f"{which}, to the devices", count * rate * moved / 1e9, "GB/s")
             if count > 1:
                 # A ring sends and receives the gradients 2 (N - 1) / N times; batch is a GPU's share of a step.
                 ring = 2 * (count - 1) / count * gradients * rate / self.batch
-                bench.figure(
-                    f"{count} such GPUs, {self.batch} mixtures each, network to and from each", ring / 1e9, "GB/s"
-                )
+                bench.figure(f"{which}, {self.batch} mixtures each, network to and from each", ring / 1e9, "GB/s")
+
+
+def named(workers: int) -> str:
+    """A contestant's name."""
+    return {0: "a thread", 1: "1 worker"}.get(workers, f"{workers} workers")
 
 
 def go_through(loader: PairLoader) -> list[int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import lightning.pytorch as L
@@ -48,7 +49,7 @@ class StepSuite:
         sizes: "HEIGHTxWIDTH" of the batches.
         width: the network's width.
         batch: mixtures in a step.
-        blocks: repetitions; a block is as many steps as lie between two rows of the curves.
+        blocks: blocks of steps; a block is as many as lie between two rows of the curves.
         photo_size: height and width of the photos that are decoded; most of PASCAL VOC's have 375x500.
         data_blocks: blocks of the training on photos, after a first one in which the loader starts.
     """
@@ -58,9 +59,9 @@ class StepSuite:
         sizes: Sequence[str] = ("96x160", "224x288"),
         width: float = 0.25,
         batch: int = 8,
-        blocks: int = 3,
+        blocks: int = 2,
         photo_size: str = "375x500",
-        data_blocks: int = 3,
+        data_blocks: int = 2,
     ) -> None:
         self.sizes = sizes
         self.width = width
@@ -91,20 +92,17 @@ class StepSuite:
         weights = partial(weights_of, net), partial(weights_of, data.net)
         differences = check(title, dict(zip((OURS, BARE), weights, strict=True)), BARE, 1e-5)
         # The first step of each is left out: it allocates.
-        blocks = {
-            name: [sum(seconds[at : at + block]) / block for at in range(1, len(seconds) - block + 1, block)]
-            for name, seconds in ((BARE, data.bare_seconds), (OURS, data.trainer_seconds))
-        }
-        times = Times(BARE, blocks)
+        times = Times(BARE, {BARE: data.bare_seconds[1:-1], OURS: data.trainer_seconds[1:]})
         bench.report(title, times, differences=differences, unit="step")
+        own, bare = (
+            [fmean(times.seconds[name][at : at + block]) for at in range(0, self.blocks * block, block)]
+            for name in (OURS, BARE)
+        )
         every = watching.checkpoint_every_n_steps
+        bench.figure(f"a checkpoint, one in {every} steps of {size}", checkpoint.seconds * 1e3, "ms")
         saving = checkpoint.seconds / every
-        overhead = [
-            100 * ((own + saving) / bare - 1)
-            for own, bare in zip(times.seconds[OURS], times.seconds[BARE], strict=True)
-        ]
-        bench.figure(f"a checkpoint (one in {every} steps), {size}", checkpoint.seconds * 1e3, "ms")
-        bench.figure(f"overhead with its share of a checkpoint, {size}", overhead, "%", at_most=3)
+        overhead = [100 * ((one + saving) / other - 1) for one, other in zip(own, bare, strict=True)]
+        bench.figure(f"overhead, curves and checkpoints included, {size}", overhead, "%", at_most=3)
 
     def _data(self, bench: Bench, files: tuple[Path, ...], folder: Path) -> None:
         steps = (self.data_blocks + 1) * Watching().curves_every_n_steps
@@ -112,15 +110,13 @@ class StepSuite:
         run = folder / "run-data"
         train(network(self.width), data, run, Watching())
         with (run / "joint" / "metrics.csv").open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["train/data_share"]][
-                1:
-            ]  # the loader starts in the first
+            rows = [row for row in csv.DictReader(file) if row["train/data_share"]]
+        rows = rows[1:]  # the loader starts in the first
         where = f"width {self.width:g}, batch {self.batch}, {' and '.join(self.sizes)}"
         shares = [100 * float(row["train/data_share"]) for row in rows]
         bench.figure(f"waiting for data, {where}", shares, "%", at_most=1)
-        bench.figure(
-            f"training from files, {where}", [float(row["train/mixtures_per_second"]) for row in rows], "mixtures/s"
-        )
+        speeds = [float(row["train/mixtures_per_second"]) for row in rows]
+        bench.figure(f"training from files, {where}", speeds, "mixtures/s")
 
 
 class Turns(MixtureDataModule):

@@ -27,6 +27,7 @@ def texture(seed: int, height: int, width: int) -> Photo:
 
 def write_textures(folder: Path, count: int, height: int, width: int, quality: int = 85) -> list[Path]:
     """Writes ``count`` JPEG files of `texture` into ``folder``; at 375x500 and quality 85 of about 90 kB each."""
+    folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"texture{number:04d}.jpg" for number in range(count)]
     for number, file in enumerate(files):
         Image.fromarray(texture(number, height, width)).save(file, quality=quality)

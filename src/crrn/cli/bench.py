@@ -56,6 +56,7 @@ def bench(
 
     import torch
 
+    from crrn.allocator import keep_freed_memory
     from crrn.bench.bench import Bench
     from crrn.bench.machine import circumstances
     from crrn.bench.report import COMPARED, HEAD, changes, read, rows, screen, write
@@ -65,6 +66,7 @@ def bench(
     logging.getLogger("crrn").setLevel(logging.ERROR)
     logging.getLogger("crrn.bench").setLevel(logging.INFO)
     torch.set_flush_denormal(True)
+    keep_freed_memory()  # as in training
     shell = " ".join(["python -m src.bench", *map(shlex.quote, sys.argv[1:])])
     record = {**circumstances(), "settings": settings, "shell": shell}
     lines: list[Line] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -146,8 +147,8 @@ def collate(samples: Sequence[Pair | DataError]) -> PhotoPairs | DataError:
 class PairLoader(DataLoader[Any]):
     """A DataLoader that raises, in the main process, the DataError that a worker gave back.
 
-    Without worker processes a thread makes the next batch while the present one is worked on: decoding and resizing
-    let other threads run. The batches and their order are the same.
+    Without worker processes a thread makes the next two batches while the present one is worked on: decoding and
+    resizing let other threads run. The batches and their order are the same.
     """
 
     def __iter__(self) -> Iterator[PhotoPairs]:  # type: ignore[override]
@@ -170,13 +171,13 @@ class PairLoader(DataLoader[Any]):
         """The other half of the protocol."""
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items in the same order; a thread takes each from ``items`` while the one before it is in use."""
+def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """The same items in the same order; a thread takes up to ``depth`` from ``items`` before they are asked for."""
     nothing = object()
     with ThreadPoolExecutor(1, thread_name_prefix="photos") as pool:
-        coming = pool.submit(next, items, nothing)
-        while (item := coming.result()) is not nothing:
-            coming = pool.submit(next, items, nothing)
+        coming = deque(pool.submit(next, items, nothing) for _ in range(depth))
+        while (item := coming.popleft().result()) is not nothing:
+            coming.append(pool.submit(next, items, nothing))
             yield cast(Item, item)
 
 

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
+from crrn.allocator import keep_freed_memory
 from crrn.data import MixtureDataModule
 from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
@@ -131,6 +132,7 @@ def train_stages(
         ConfigError: a stage does not fit the network.
         CheckpointError: ``gin_checkpoint`` does not hold a GiN of this width.
     """
+    keep_freed_memory()
     if gin_checkpoint is not None:
         load_gin(net, gin_checkpoint)
         stages = {name: stage for name, stage in stages.items() if name != "gin"}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from crrn.bench import machine
+from crrn.bench import machine, race
 from crrn.bench.bench import Bench
 from crrn.bench.race import Times, check, largest_difference, measure
 from crrn.bench.report import COMPARED, cells, changes, read, rows, write
@@ -20,23 +20,44 @@ from crrn.bench.results import Line, readable, readable_seconds
 from crrn.errors import RunError
 
 
-def test_contestants_take_turns_there_and_back():
-    calls: list[str] = []
-    contestants = {name: lambda name=name: (calls.append(name), time.sleep(0.001)) for name in "abc"}
+class Clock:
+    """A clock that only contestants move."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.calls: list[str] = []
+        monkeypatch.setattr(race.time, "perf_counter", lambda: self.now)
+
+    def contestant(self, name: str, seconds: float) -> Callable[[], None]:
+        def run() -> None:
+            self.calls.append(name)
+            self.now += seconds
+
+        return run
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_contestants_take_turns_there_and_back(clock: Clock):
+    contestants = {name: clock.contestant(name, seconds) for name, seconds in (("a", 1), ("b", 2), ("c", 3))}
     times = measure(contestants, "a", repetitions=3, seconds=60, shortest=0)
-    assert "".join(calls[3:]) == "abccbaabc"  # after a first call of each
-    assert all(len(seconds) == 3 and min(seconds) >= 0.001 for seconds in times.seconds.values())
+    assert "".join(clock.calls[3:]) == "abccbaabc"  # after a first call of each
+    assert times.seconds == {"a": [1, 1, 1], "b": [2, 2, 2], "c": [3, 3, 3]}
 
 
-def test_a_race_ends_when_its_time_is_over_but_not_before_three_repetitions():
-    times = measure({"a": lambda: time.sleep(0.002)}, "a", repetitions=50, seconds=1e-9, shortest=0)
-    assert len(times.seconds["a"]) == 3
+def test_a_race_ends_when_its_time_is_over_but_not_before_three_repetitions(clock: Clock):
+    for seconds, repetitions in ((1, 3), (45, 5), (1000, 50)):
+        times = measure({"a": clock.contestant("a", 10)}, "a", repetitions=50, seconds=seconds)
+        assert len(times.seconds["a"]) == repetitions
 
 
-def test_a_fast_contestant_is_called_often_enough_to_be_timed():
-    calls = []
-    measure({"a": lambda: (calls.append(1), time.sleep(0.001))}, "a", repetitions=1, seconds=1, shortest=0.01)
-    assert 5 <= len(calls) - 1 <= 10
+def test_a_fast_contestant_is_called_often_enough_to_be_timed(clock: Clock):
+    times = measure({"a": clock.contestant("a", 0.25)}, "a", repetitions=1, seconds=1, shortest=1.0)
+    assert len(clock.calls) == 1 + 4
+    assert times.seconds["a"] == [0.25]
 
 
 def test_the_ratio_is_paired_by_repetition():
@@ -75,6 +96,16 @@ def test_contestants_that_disagree_are_not_raced():
     with pytest.raises(RunError, match=r"title: the result of crrn differs from that of other by 0\.5, more than the"):
         check("title", {"other": lambda: 1.0, "crrn": lambda: 1.5}, "other", 0.1)
     assert check("title", {"other": lambda: 1.0, "crrn": lambda: 1.5}, "other", 0.5) == {"other": 0, "crrn": 0.5}
+
+
+def test_what_cannot_be_compared_is_raced_all_the_same():
+    bench = Bench("suite", repetitions=3, seconds=0.1)
+    ways = {"other": lambda: 1.0, "crrn": lambda: 1.0, "crrn, more": lambda: 2.0}
+    with pytest.raises(RunError, match="crrn, more"):
+        bench.race("title", ways, reference="other", tolerance=0)
+    bench.race("title", ways, reference="other", tolerance=0, incomparable=["crrn, more"])
+    assert [line.difference for line in bench.lines] == [None, 0, None]
+    assert all(len(line.samples) == 3 for line in bench.lines)
 
 
 def test_figures_keep_bounds_on_either_side():

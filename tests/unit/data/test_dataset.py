@@ -1,10 +1,11 @@
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from crrn.data.dataset import MixtureDataset, Pair, collate
+from crrn.data.dataset import MixtureDataset, Pair, ahead, collate
 from crrn.data.photos import PhotoBank
 from crrn.data.plan import MixingPlan
 from crrn.data.sampler import Key
@@ -60,3 +61,39 @@ def test_batch_memory(make_photos: MakePhotos) -> None:
 def test_unknown_on_corrupt(make_photos: MakePhotos) -> None:
     with pytest.raises(ConfigError, match=r"data\.on_corrupt='ignore' is unknown"):
         dataset(make_photos("photos", 2), "ignore")
+
+
+def counting(made: list[int], until: int) -> Iterator[int]:
+    for number in range(until):
+        assert threading.current_thread() is not threading.main_thread()
+        made.append(number)
+        yield number
+
+
+def test_working_ahead_keeps_the_order_and_its_distance() -> None:
+    made: list[int] = []
+    taken = []
+    for number in ahead(counting(made, 6), depth=2):
+        taken.append(number)
+        assert len(made) <= number + 3  # the one in use and two more
+    assert taken == list(range(6))
+
+
+def test_what_is_not_asked_for_is_dropped() -> None:
+    made: list[int] = []
+    coming = ahead(counting(made, 100), depth=2)
+    next(coming)
+    coming.close()
+    assert len(made) <= 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("photos")]
+
+
+def test_an_error_while_working_ahead_comes_at_its_turn() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk is gone")
+
+    coming = ahead(failing())
+    assert next(coming) == 1
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(coming)
