@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crrn.inference.hub import from_pretrained, save_pretrained
     from crrn.layers import Layers
-    from crrn.nets import CRRN, GiN, IiN, build_network
+    from crrn.nets import CRRN, CEILNet, GiN, IiN, build_network
     from crrn.nets import load_network as load
 
     __version__: str
 
 __all__ = [
     "CRRN",
+    "CEILNet",
     "GiN",
     "IiN",
     "Layers",
@@ -30,6 +31,7 @@ __all__ = [
 
 _HOMES = {
     "CRRN": ("crrn.nets", "CRRN"),
+    "CEILNet": ("crrn.nets", "CEILNet"),
     "GiN": ("crrn.nets", "GiN"),
     "IiN": ("crrn.nets", "IiN"),
     "Layers": ("crrn.layers", "Layers"),

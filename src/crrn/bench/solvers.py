@@ -117,10 +117,10 @@ class SolversSuite:
         """The separation of one channel."""
         solver = WS16(iterations=self.reweightings)
         edges = solver.classify(images)
-        plane, sides = images[:, :1], [edge[0, 0].numpy() for edge in edges]
+        plane, (own, other) = images[:, :1], (edge[0, 0].numpy() for edge in edges)
         exact = plane[0, 0].double().numpy()
         return f"WS16, one channel, {self.reweightings} reweightings", {
-            TRANSCRIPTION: lambda: references.ws16_separate(exact, *sides, iterations=self.reweightings)[None, None],
+            TRANSCRIPTION: lambda: references.ws16_separate(exact, own, other, self.reweightings)[None, None],
             OURS: lambda: solver.separate(plane, *edges),
         }
 
