@@ -118,7 +118,8 @@ def test_compile_keeps_the_keys_and_the_result(monkeypatch, trained):
     compiled.load_state_dict(network.state_dict())
     mixture = torch.rand(1, 3, 33, 47)
     with torch.no_grad():
-        torch.testing.assert_close(compiled(mixture).gradient, network(mixture).gradient)
+        # the last convolution sums in another order when it is compiled
+        torch.testing.assert_close(compiled(mixture).gradient, network(mixture).gradient, atol=1e-4, rtol=1e-4)
 
 
 def test_every_parameter_learns():
