@@ -36,8 +36,8 @@ class Predictor:
     With a network trained for a quarter of an hour, on photos, the background next to a tile's border differed from the
     whole image's by up to 0.08, 96 pixels inside by 0.024, at 128 by 0.012, at 160 by 0.004, at 192 by 0.001, from 282
     on not at all, as tiles lie on the network's own grid of 32 pixels. So with the overlap of 384 a tile's outermost
-    144 pixels are used nowhere, the next 96 with a weight that rises smoothly from 0 to 1: on the same
-    photos in tiles of 640 at most 0.0004 is left, a tenth of a level of 8 bits. With an overlap of 768 only rounding is.
+    144 pixels are used nowhere, the next 96 with a weight that rises smoothly from 0 to 1: on photos in tiles of 640 at
+    most 0.0004 was left, a tenth of a level of 8 bits. With an overlap of 768 only rounding is left.
 
     Solvers look at the image as a whole, by its Fourier transform or by one system of equations: in tiles they give
     other results (on photos of 800x600 in tiles of 448 YL19 differed by up to 0.03, LB14 by up to 0.3; shifting the
