@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crrn.nets.gin import MULTIPLE
 
-BLENDED = 0.4
+BLENDED = 0.25
 """The middle part of an overlap in which one tile fades into the next; outside of it a tile is context only."""
 
 
@@ -44,7 +44,7 @@ def windows(size: int, tile: int, overlap: int) -> list[Window]:
     """Cover an axis of `size` pixels by windows of at most `tile`, neighbours sharing `overlap` or more.
 
     Windows start on multiples of 32, as the networks' coarsest grid does, so that a pixel lies in a tile as it would
-    in the whole image. In the middle 40 percent of the overlap one fades into the next by a smoothstep.
+    in the whole image. In the middle quarter of the overlap one fades into the next by a smoothstep.
     """
     if size <= tile:
         return [Window(0, size, torch.ones(size))]
