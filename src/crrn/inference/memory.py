@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
-import sys
 from pathlib import Path
 
 import torch
@@ -49,7 +49,7 @@ def available(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     free = ASSUMED
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         found = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
         free = int(found[1]) * 1024 if found else ASSUMED
         for limit, used in (
@@ -70,6 +70,6 @@ def used(device: torch.device) -> int:
     """Bytes that this process takes now: on the GPU, or resident in the machine's memory."""
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 1 << 30

@@ -239,7 +239,8 @@ def _decoded(image: Image.Image, path: Path) -> Photo:
     if kind == "WEBP":
         with path.open("rb") as file:
             lossless = b"VP8L" in file.read(1 << 16)
-    deep = bool(image.tile) and "16" in str(image.tile[0][3])
+    tiles = getattr(image, "tile", [])
+    deep = bool(tiles) and "16" in str(tiles[0][3])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF and odd TIFF tags are no matter of the user's
         if kind == "PNG":
@@ -351,7 +352,7 @@ def _encode_png16(file: IO[bytes], photo: Photo) -> None:
     good, encoded = cv2.imencode(".png", np.ascontiguousarray(channels), [cv2.IMWRITE_PNG_COMPRESSION, 4])
     if not good:
         raise DataError(f"a picture of {photo.height}x{photo.width} pixels cannot be written as a 16-bit PNG.")
-    data = memoryview(encoded).cast("B")
+    data = encoded.data.cast("B")
     header = 8 + 12 + 13  # signature, and the chunk IHDR
     file.write(data[:header])
     if photo.icc:
