@@ -18,8 +18,9 @@ demo: $(INSTALLED) ## train CRRN at small width on photos that installed package
 resume: $(INSTALLED) ## start a run, kill it, resume it, and compare its weights with those of a run that was not killed
 	$(VENV)/bin/python -m src.resume_check
 
+# Two files at a time, one thread each: threads of two processes on two cores would wait for one another.
 test: $(INSTALLED) ## run the tests; ARGS="-k plan" is passed on
-	$(VENV)/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## lint, formatting and types
 	$(VENV)/bin/ruff check

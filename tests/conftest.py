@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,16 @@ from PIL import Image
 def seeded() -> None:
     """Networks and images that a test draws are the same in every run."""
     torch.manual_seed(2018)
+
+
+@pytest.fixture(autouse=True)
+def levels_restored() -> Iterator[None]:
+    """A command that a test ran in this process leaves no log silenced for the next test."""
+    loggers = [logging.getLogger(name) for name in ("crrn", "crrn.bench")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 def write_photo(path: Path, seed: int, height: int = 60, width: int = 80) -> None:

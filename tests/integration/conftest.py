@@ -66,10 +66,15 @@ def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
     return run
 
 
+def inherited() -> dict[str, str]:
+    """The environment of this process, without the W&B service that a test may have started in it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("WANDB_SERVICE")}
+
+
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     """Starts ``python -m src.train`` in ``folder`` as a process of its own."""
     environment = {
-        **os.environ,
+        **inherited(),
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
         "WANDB_MODE": "offline",
         "COLUMNS": "200",
@@ -90,7 +95,7 @@ class Zygote:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         environment = {
-            **os.environ,
+            **inherited(),
             "OMP_NUM_THREADS": "1",
             "WANDB_MODE": "offline",
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
