@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from crrn.errors import ConfigError, DataError
 from crrn.image.padding import crop, pad_to_multiple
-from crrn.inference.memory import available, bytes_per_pixel, used
+from crrn.inference.memory import SCRATCH, available, bytes_per_pixel, used
 from crrn.inference.tiles import Window, smallest, tile_size, windows
 from crrn.layers import Layers
 from crrn.nets.gin import MULTIPLE
@@ -136,7 +136,7 @@ class Predictor:
         """The tiles' height and width for an image that is already in memory; the image's own when it goes whole."""
         if self.tile is not None:
             return min(height, self.tile), min(width, self.tile)
-        room = self._limit() - used(self.device)
+        room = self._limit() - used(self.device) - SCRATCH
         needed = bytes_per_pixel(self.remover) + (28 if self.self_ensemble else 0)
         if height * width * needed <= room:
             return height, width
