@@ -9,6 +9,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -105,10 +107,14 @@ def resize(photo: Photo, size: tuple[int, int]) -> Photo:
     height, width = photo.shape[:2]
     if (height, width) == size:
         return photo
-    # Area averaging where it shrinks much; bilinear interpolation is three times as fast and hardly aliases elsewhere.
-    shrink = max(height / size[0], width / size[1])
-    interpolation = cv2.INTER_AREA if shrink > 1.5 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(photo, (size[1], size[0]), interpolation=interpolation), dtype=np.uint8)
+    if max(height / size[0], width / size[1]) > 1.5:
+        # A triangle filter as wide as the shrinking asks, the same as PIL's bilinear one to a level, in a fifth of the
+        # time of that or of OpenCV's area averaging.
+        pixels = torch.from_numpy(np.require(photo, requirements="W"))[None].permute(0, 3, 1, 2)
+        small = F.interpolate(pixels, size, mode="bilinear", antialias=True)
+        return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
+    # Elsewhere plain interpolation hardly aliases, and takes half of that.
+    return np.asarray(cv2.resize(photo, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 class PhotoBank:

@@ -85,6 +85,16 @@ def test_whole_photo_is_squeezed() -> None:
     np.testing.assert_allclose(small[10, :, 0], np.linspace(4, 232, 20), atol=1)  # the red ramp from edge to edge
 
 
+@pytest.mark.parametrize("size", [(40, 50), (56, 130), (17, 23)])
+def test_what_shrinks_much_is_filtered_as_pil_does(size: tuple[int, int]) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (101, 90, 3), dtype=np.uint8)
+    photo.flags.writeable = False  # as what PIL decoded
+    expected = Image.fromarray(photo).resize(size[::-1], Image.Resampling.BILINEAR)
+    small = resize(photo, size)
+    assert small.flags.c_contiguous and small.dtype == np.uint8
+    np.testing.assert_allclose(small.astype(int), np.asarray(expected).astype(int), rtol=0, atol=1)
+
+
 def test_header_check(tmp_path: Path) -> None:
     check_photo(save(tmp_path / "a.jpg", Image.new("RGB", (64, 32))), 32)
     with pytest.raises(DataError, match=r"tiny\.jpg is too small \(31x64 pixels.* 32 or more\): .*data\.min_side"):
