@@ -64,7 +64,6 @@ def predict(
     overlap: int,
     self_ensemble: bool,
     precision: str,
-    channels_last: bool,
     device: str,
     quality: int,
     max_megapixels: float,
@@ -113,7 +112,6 @@ def predict(
         layers=[layer for layer in layers if layer != "side_by_side"],
         self_ensemble=self_ensemble,
         precision=precision,
-        channels_last=channels_last,
     )
     failed: list[str] = []
     with Progress() as progress:

@@ -16,7 +16,8 @@ def fold_batch_norm(network: Remover) -> Remover:
     """A copy of a network in evaluation mode in which each convolution does its batch normalisation's work too.
 
     With the running mean m, the running variance v, scale g and shift b of the normalisation, the convolution's weight
-    W becomes W g / sqrt(v + eps) and its bias c becomes (c - m) g / sqrt(v + eps) + b. Computed in float64.
+    W becomes W g / sqrt(v + eps) and its bias c becomes (c - m) g / sqrt(v + eps) + b. Computed in float64, one
+    convolution at a time.
 
     Args:
         network: its normalisations follow their convolutions in an `nn.Sequential`.
@@ -28,15 +29,16 @@ def fold_batch_norm(network: Remover) -> Remover:
         ExportError: a normalisation follows no convolution.
     """
     dtype = next(network.parameters()).dtype
-    folded = copy.deepcopy(network).eval().double()
+    folded = copy.deepcopy(network).eval()
     for block in folded.modules():
         if isinstance(block, nn.Sequential):
             for place, (layer, after) in enumerate(pairwise(list(block))):
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and isinstance(after, nn.BatchNorm2d):
                     transposed = isinstance(layer, nn.ConvTranspose2d)
-                    block[place] = fuse_conv_bn_eval(layer, after, transpose=transposed)
+                    fused = fuse_conv_bn_eval(layer.double(), after.double(), transpose=transposed)
+                    block[place] = fused.to(dtype)
                     block[place + 1] = nn.Identity()
     left = [name for name, layer in folded.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     if left:
         raise ExportError(f"The batch normalisation {left[0]} follows no convolution that it could be folded into.")
-    return folded.to(dtype)
+    return folded

@@ -37,7 +37,7 @@ def bytes_per_pixel(remover: nn.Module) -> float:
     Measured, not derived: the growth of a fresh process's resident memory over one pass in float32 on a CPU, of the
     sizes between 256x256 and 2000x1500 the hungriest, rounded up. CRRN at width 0.25: 468 to 536 bytes, and 650 in one
     process of eight, at width 1: 1804 to 1942; a line lies above them. YL19 92 to 105, LB14 168 to 215, NR17 285, WS16
-    476 to 518. bfloat16 and channels_last take less. A test measures again. Any other remover is taken for CRRN.
+    476 to 518. bfloat16 takes less. A test measures again. Any other remover is taken for CRRN.
     """
     if isinstance(remover, Solver):
         return BYTES_PER_PIXEL.get(type(remover).__name__.lower(), max(BYTES_PER_PIXEL.values()))

@@ -16,7 +16,7 @@ from crrn.inference.folding import fold_batch_norm
 from crrn.nets import save_network
 
 
-@pytest.mark.parametrize("architecture", ["crrn", "iin", "gin"])
+@pytest.mark.parametrize("architecture", ["crrn", "iin", "gin", "ceilnet"])
 def test_folding_changes_nothing_but_the_layers(architecture):
     network = lively(architecture).double()
     before = {name: value.clone() for name, value in network.state_dict().items()}
