@@ -41,8 +41,7 @@ class MixingPlan:
 
     In each epoch the backgrounds are gone through in a random order, then again in another one, and so are the
     reflections: how often two photos appear differs by one at most. A photo is never mixed with itself, also where the
-        two
-    lists share photos (with only two reflections this can cost their counts the exact balance).
+    two lists share photos (with only two reflections this can cost their counts the exact balance).
 
     Args:
         seed: any whole number.
