@@ -46,6 +46,11 @@ class SweepCallback(Callback):
     @staticmethod
     def _check(config: DictConfig, folder: Path) -> None:
         try:
+            if config.resume not in (None, "auto") and not Path(str(config.resume)).exists():
+                raise ConfigError(
+                    f"resume={config.resume} does not exist; give a run directory such as runs/NAME, or a checkpoint "
+                    "in it such as runs/NAME/joint/last.ckpt."
+                )
             if config.hydra.mode.name == "MULTIRUN":
                 refuse_shared_processes(config.trainer, config.hydra.launcher)
             check_writable(folder)
@@ -153,7 +158,7 @@ def cells(records: list[dict[str, Any]], keys: list[str]) -> tuple[list[str], li
             *(readable(record["overrides"].get(key, "")) for key in keys),
             *(f"{record['metrics'][name]:.4f}" if name in record["metrics"] else "" for name in shown),
             f"{record['seconds'] / 60:.1f}",
-            record["error"],
+            " ".join(record["error"].split()),
         ]
         for record in records
     ]
