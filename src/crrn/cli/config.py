@@ -124,6 +124,22 @@ def build(node: Any, path: str) -> Any:
         path: the node's place in the config, for messages.
 
     Raises:
+        ConfigError: a target is unknown, a key is none of its parameters, or a value is refused.
+    """
+    check_targets(node, path)
+    try:
+        return instantiate(node, _convert_="all") if isinstance(node, dict) else node
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, CrrnError):
+            raise cause from error
+        raise ConfigError(f"{path} cannot be made: {cause or error}") from error
+
+
+def check_targets(node: Any, path: str) -> None:
+    """Looks whether all that a node names by ``_target_`` exists and takes the keys given to it; builds nothing.
+
+    Raises:
         ConfigError: a target is unknown, or a key is none of its parameters.
     """
     for at, inner in nodes_with_target(node, path):
@@ -132,13 +148,6 @@ def build(node: Any, path: str) -> Any:
         except Exception as error:
             raise ConfigError(f"{at}._target_={inner['_target_']} cannot be imported: {error}") from error
         check_keys(at, inner, target)
-    try:
-        return instantiate(node, _convert_="all") if isinstance(node, dict) else node
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, CrrnError):
-            raise cause from error
-        raise ConfigError(f"{path} cannot be made: {cause or error}") from error
 
 
 def nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

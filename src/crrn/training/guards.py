@@ -1,4 +1,4 @@
-"""Guards: what a run does when a loss is not a number, memory or the disk is full, or a worker dies.
+"""Guards: what a run does when a loss is not a number, memory or the disk is full, a worker dies, or it is to stop.
 
 Each ends in one clear sentence, with the last checkpoint intact.
 """
@@ -6,6 +6,7 @@ Each ends in one clear sentence, with the last checkpoint intact.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,7 +109,8 @@ def resume_hint(checkpoint: Path | None) -> str:
 
 @contextmanager
 def clear_errors(module: L.LightningModule, folder: Path) -> Iterator[None]:
-    """Turns what a machine does to a run into one clear sentence: exhausted memory, a killed worker, a full disk.
+    """Turns what a machine does to a run into one clear sentence: exhausted memory, a killed worker, a full disk. A run
+    that is stopped by Ctrl-C or SIGTERM says how it goes on.
 
     Raises:
         RunError: naming the step, the cause, the way out, and the checkpoint to go on from.
@@ -116,6 +118,11 @@ def clear_errors(module: L.LightningModule, folder: Path) -> Iterator[None]:
     try:
         yield
     except CrrnError:
+        raise
+    except SystemExit:  # Lightning's answer to both signals
+        if module.trainer.is_global_zero:
+            where = f"Stopped at step {module.trainer.global_step} of stage {getattr(module, 'name', '')}."
+            print(f"{where} {resume_hint(newest_checkpoint(folder))}", file=sys.stderr)
         raise
     except (MemoryError, RuntimeError, OSError) as error:
         cause = explain(error, module)

@@ -62,6 +62,8 @@ class StageTraining(L.LightningModule):
     ) -> None:
         super().__init__()
         refuse_foreign_terms(net, loss)
+        if "lr" in getattr(optimizer, "keywords", {}):
+            raise ConfigError(f"optimizer.lr is not looked at: give stages.{name}.learning_rate.")
         self.name = name
         self.monitor = monitor or net.monitor
         refuse_unknown_metric(net, self.monitor, f"stages.{self.name}.monitor")

@@ -5,7 +5,7 @@ runs/NAME/
   run.json             when, where and with what it was started, and each time it was resumed
   changes.patch        uncommitted changes of the checkout, if any
   gin/  joint/  ...    a folder for each stage: last.ckpt previous.ckpt best.ckpt metrics.csv panels/
-  weights.safetensors weights.safetensors  the trained network; ``crrn.load`` rebuilds it from this file alone
+  weights.safetensors  the trained network; ``crrn.load`` rebuilds it from this file alone
   summary.json  summary.md
 """
 
@@ -35,8 +35,7 @@ class RunDirectory:
     Args:
         path: the run's folder.
         resume: None starts a new run, "auto" goes on where this directory's run stopped (or starts it), a path goes
-        on with
-            the run directory or the checkpoint given.
+            on with the run directory or the checkpoint given.
         config: the resolved config, plain values.
         config_yaml: the same as text.
         writes: whether this process owns the directory; the other ranks of a run on several devices only read it.
@@ -91,8 +90,11 @@ class RunDirectory:
         return self.checkpoint if self.checkpoint and self.checkpoint.parent.name == stage else None
 
     def _read(self) -> dict[str, Any] | None:
+        """What ``run.json`` says, or None where no run has begun: a start that ended before its first step, such as one
+        with a wrong setting, leaves nothing to go on with.
+        """
         path = self.path / "run.json"
-        if not path.exists():
+        if not path.exists() or not any(self.path.glob("*/metrics.csv")):
             return None
         try:
             record: dict[str, Any] = json.loads(path.read_text())
