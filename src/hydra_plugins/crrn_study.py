@@ -94,7 +94,7 @@ class StudySweeper(Sweeper):
         while done < self.trials:
             size = min(self.jobs_at_once, self.trials - done)
             begun, waiting = waiting[:size], waiting[size:]
-            batch = [*begun, *(self._ask(study, space, done + n) for n in range(len(begun), size))]
+            batch: list[Any] = [*begun, *(self._ask(study, space, done + n) for n in range(len(begun), size))]
             overrides = [
                 [
                     *fixed,

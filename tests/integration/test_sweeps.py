@@ -90,7 +90,7 @@ def test_a_resumed_run_goes_on_with_its_wandb_run(zygote: Zygote, photos: Path) 
     assert before.name.endswith(identity) and after.name.endswith(identity)
     run = OfflineRun(after)
     # by the run's `resume`, `wandb sync` adds the later file to the earlier one instead of writing over it
-    assert (run.run.run_id, run.run.resume, run.exit_code) == (identity, "allow", 0)
+    assert (run.run.run_id, run.run.resume, run.exit_code) == (identity, True, 0)
 
 
 def test_a_failed_job_does_not_poison_the_next(train: Train, photos: Path, tmp_path: Path) -> None:

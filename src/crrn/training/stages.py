@@ -255,6 +255,8 @@ def open_trainer(factory: TrainerFactory, **settings: Any) -> L.Trainer:
         trainer = factory(**settings)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"Lightning refuses a setting of trainer: {error}") from error
+    if trainer.accumulate_grad_batches < 1:
+        raise ConfigError(f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} is not 1 or more.")
     environment = trainer._accelerator_connector.cluster_environment
     if isinstance(environment, SLURMEnvironment):
         # Lightning's own way to go on after SLURM's warning would take one stage's checkpoint for the next one's.
