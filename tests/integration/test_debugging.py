@@ -96,5 +96,6 @@ def test_the_dashboard_compares_the_ablations() -> None:
     from crrn.cli.dashboard import build_dashboard
 
     view = build_dashboard("someone", "crrn", "crrn_full")._to_model().model_dump_json()
-    for words in ("final/background_ssim", "joint/val/reflection_si", "ablation.value", "joint/panel", "crrn_full"):
+    metrics = ("final/background_ssim", "joint/val/reflection_si", "gin/train/loss")
+    for words in (*metrics, "ablation.value", "joint/panel", "joint/images", "crrn_full"):
         assert words in view

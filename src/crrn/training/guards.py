@@ -152,6 +152,11 @@ def explain(error: BaseException, module: L.LightningModule) -> str | None:
             f"A process that loads photos was killed {where}, mostly because the computer's memory is exhausted: lower "
             "data.num_workers, or set it to 0."
         )
+    if isinstance(error, getattr(torch.distributed, "DistError", ())) or "gloo/transport" in text:
+        return (
+            f"Another process of the run ended {where}: what it printed says why; one that printed nothing was killed, "
+            "mostly because memory was exhausted."
+        )
     if isinstance(error, OSError):
         file = f" {error.filename}" if error.filename else ""
         return f"Cannot use{file or ' a file'} {where}: {error.strerror or error}; free space or set run_root=DIR."

@@ -11,10 +11,12 @@ runs/NAME/
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -25,6 +27,7 @@ from crrn.provenance import provenance
 log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
+LOCK = ".lock"
 FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.num_workers", "data.cache")
 """Settings that a resumed run may change without becoming another run."""
 
@@ -41,7 +44,7 @@ class RunDirectory:
         writes: whether this process owns the directory; the other ranks of a run on several devices only read it.
 
     Raises:
-        RunError: the folder holds a run and ``resume`` is None.
+        RunError: the folder holds a run and ``resume`` is None, or another process is writing it.
         CheckpointError: ``resume`` names something that is not there.
     """
 
@@ -54,6 +57,7 @@ class RunDirectory:
         self.writes = writes
         if not writes:
             return
+        self._lock = lock(self.path)
         known = self._read()
         if known and resume is None:
             raise RunError(
@@ -105,6 +109,34 @@ class RunDirectory:
     def _write(self) -> None:
         with write_atomically(self.path / "run.json", "w") as file:
             json.dump(self.record, file, indent=2, default=str)
+
+
+def lock(folder: Path) -> IO[str]:
+    """Claims a run directory for this process, until the process ends in whatever way: two that go on with one run
+    would write over each other's checkpoints. Processes forked from this one do not hold the claim.
+
+    Returns:
+        The file whose being open is the claim.
+
+    Raises:
+        RunError: another process holds it, or the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        claim = (folder / LOCK).open("a")
+    except OSError as error:
+        raise RunError(f"Cannot write into {folder}: {error.strerror}; set run_root=DIR.") from error
+    try:
+        fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            claim.close()
+            raise RunError(
+                f"Another process is training {folder} at this moment; wait for its end, stop it, or start another run "
+                "beside it by name=NEW."
+            ) from error
+        # A file system without locks: nothing can be claimed there.
+    return claim
 
 
 def check_resume_path(resume: str | None) -> Path | None:

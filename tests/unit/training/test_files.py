@@ -1,6 +1,8 @@
 """What a run writes and reads back: curves, checkpoints, the run directory."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,17 @@ def test_a_run_directory_is_never_taken_over(tmp_path: Path, caplog: pytest.LogC
     assert len(resumed.record["sessions"]) == 2
     assert "net.width: 0.5 -> 0.25" in caplog.text
     assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 1"
+    # another process is writing it
+    script = "import sys, time; from pathlib import Path; from crrn.training.rundir import lock\n"
+    script += "claim = lock(Path(sys.argv[1])); print('claimed', flush=True); time.sleep(600)"
+    (tmp_path / "busy").mkdir()
+    other = subprocess.Popen([sys.executable, "-c", script, tmp_path / "busy"], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "claimed\n"
+    with pytest.raises(RunError, match="Another process"):
+        RunDirectory(tmp_path / "busy", "auto", {}, "")
+    other.kill()
+    other.communicate()
+    RunDirectory(tmp_path / "busy", "auto", {}, "")
     with pytest.raises(CheckpointError, match="does not exist"):
         RunDirectory(tmp_path / "other", "nowhere", {}, "")
     with pytest.raises(CheckpointError, match="not part of a run"):
