@@ -145,7 +145,7 @@ def distribution(override: Any) -> optuna.distributions.BaseDistribution:
     written = override._get_value_element_as_str
     log_scale = "log" in getattr(value, "tags", ())
     if isinstance(value, ChoiceSweep):
-        # What is no number is kept as it is written in an override: None would come back as the word "None".
+        # What is no number is kept as it is written in an override: a storage holds no lists.
         choices: list[Any] = value.list
         numbers = all(type(choice) in (int, float) for choice in choices)
         return CategoricalDistribution(choices if numbers else list(map(written, choices)))
@@ -156,9 +156,11 @@ def distribution(override: Any) -> optuna.distributions.BaseDistribution:
             return IntDistribution(low, high, log=log_scale)
         return FloatDistribution(low, high, log=log_scale)
     if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
+        # Hydra's ranges end before `stop`, Optuna's at their last value.
+        last = value.start + (math.ceil((value.stop - value.start) / value.step) - 1) * value.step
         if all(isinstance(end, int) for end in (value.start, value.stop, value.step)):
-            return IntDistribution(int(value.start), int(value.stop) - 1, step=int(value.step), log=log_scale)
-        return FloatDistribution(value.start, value.stop, step=value.step)
+            return IntDistribution(int(value.start), int(last), step=int(value.step), log=log_scale)
+        return FloatDistribution(value.start, last, step=value.step)
     raise ConfigError(f"{override.input_line} cannot be searched: give choice(...), range(...) or interval(...).")
 
 

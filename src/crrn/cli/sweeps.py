@@ -105,7 +105,13 @@ def record_job(
     metrics: Mapping[str, float],
     error: str = "",
 ) -> None:
-    """Notes in the job's folder what became of it, and writes the sweep's table anew."""
+    """Notes in the job's folder what became of it, and writes the sweep's table anew. A finished job that a resumed
+    sweep only looked at keeps the time that it took.
+    """
+    path = folder / RECORD
+    before = json.loads(path.read_text()) if path.exists() else {}
+    if before.get("status") == status == "done":
+        seconds = max(seconds, before["seconds"])
     record = {
         "job": number,
         "status": status,
@@ -119,7 +125,7 @@ def record_job(
         "finished": time.time(),
         "error": error,
     }
-    with write_atomically(folder / RECORD, "w") as file:
+    with write_atomically(path, "w") as file:
         json.dump(record, file, indent=2)
     write_table(sweep)
 

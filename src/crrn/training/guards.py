@@ -6,6 +6,7 @@ Each ends in one clear sentence, with the last checkpoint intact.
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from crrn.errors import ConfigError, CrrnError, RunError
@@ -110,7 +112,7 @@ def resume_hint(checkpoint: Path | None) -> str:
 @contextmanager
 def clear_errors(module: L.LightningModule, folder: Path) -> Iterator[None]:
     """Turns what a machine does to a run into one clear sentence: exhausted memory, a killed worker, a full disk. A run
-    that is stopped by Ctrl-C or SIGTERM says how it goes on.
+    that is stopped by Ctrl-C or SIGTERM says how it goes on, and ends with the shell's status for that signal.
 
     Raises:
         RunError: naming the step, the cause, the way out, and the checkpoint to go on from.
@@ -119,11 +121,12 @@ def clear_errors(module: L.LightningModule, folder: Path) -> Iterator[None]:
         yield
     except CrrnError:
         raise
-    except SystemExit:  # Lightning's answer to both signals
+    except SystemExit as stop:  # Lightning's answer to both signals; to SIGTERM with the status of success
         if module.trainer.is_global_zero:
             where = f"Stopped at step {module.trainer.global_step} of stage {getattr(module, 'name', '')}."
             print(f"{where} {resume_hint(newest_checkpoint(folder))}", file=sys.stderr)
-        raise
+        number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
+        raise SystemExit(128 + number) from stop
     except (MemoryError, RuntimeError, OSError) as error:
         cause = explain(error, module)
         if cause is None:

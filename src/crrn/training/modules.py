@@ -81,6 +81,7 @@ class StageTraining(L.LightningModule):
         # Here, as processes that are spawned for further devices begin here.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")  # data.num_workers says why
+        warnings.filterwarnings("ignore", ".*nn.functional.all_gather is deprecated")  # inside Lightning
         # The metrics are means over all devices before they are logged.
         warnings.filterwarnings("ignore", "It is recommended to use .self.log")
 

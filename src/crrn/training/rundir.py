@@ -15,8 +15,10 @@ import errno
 import fcntl
 import json
 import logging
+import os
+import weakref
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -57,7 +59,7 @@ class RunDirectory:
         self.writes = writes
         if not writes:
             return
-        self._lock = lock(self.path)
+        weakref.finalize(self, os.close, lock(self.path))
         known = self._read()
         if known and resume is None:
             raise RunError(
@@ -111,26 +113,26 @@ class RunDirectory:
             json.dump(self.record, file, indent=2, default=str)
 
 
-def lock(folder: Path) -> IO[str]:
+def lock(folder: Path) -> int:
     """Claims a run directory for this process, until the process ends in whatever way: two that go on with one run
     would write over each other's checkpoints. Processes forked from this one do not hold the claim.
 
     Returns:
-        The file whose being open is the claim.
+        The descriptor of the file whose being open is the claim.
 
     Raises:
         RunError: another process holds it, or the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        claim = (folder / LOCK).open("a")
+        claim = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise RunError(f"Cannot write into {folder}: {error.strerror}; set run_root=DIR.") from error
     try:
         fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
-            claim.close()
+            os.close(claim)
             raise RunError(
                 f"Another process is training {folder} at this moment; wait for its end, stop it, or start another run "
                 "beside it by name=NEW."

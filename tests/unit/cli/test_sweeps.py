@@ -6,6 +6,8 @@ from crrn.cli.sweeps import record_job
 
 def test_the_table_has_a_row_for_each_job_whatever_its_error_says(tmp_path: Path):
     record_job(tmp_path / "a", tmp_path, 0, ["seed=1", "pruning.trial=7"], "done", 61.0, {"val/background_ssim": 0.5})
+    # a resumed sweep looks at it again
+    record_job(tmp_path / "a", tmp_path, 0, ["seed=1", "pruning.trial=7"], "done", 1.0, {"val/background_ssim": 0.5})
     record_job(tmp_path / "b", tmp_path, 1, ["+seed=2"], "failed", 3.0, {}, "sizes differ:\n  2 | 3\n")
     lines = (tmp_path / "sweep.md").read_text().splitlines()
     assert lines[2:] == [

@@ -9,7 +9,14 @@ from crrn.training.stages import open_trainer
 
 
 def test_the_run_and_not_lightning_goes_on_after_slurm_stopped_it(monkeypatch: pytest.MonkeyPatch):
-    for name, value in {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "1", "PROCID": "0", "LOCALID": "0"}.items():
+    for name, value in {
+        "NTASKS": "1",
+        "JOB_NAME": "x",
+        "JOB_ID": "1",
+        "PROCID": "0",
+        "LOCALID": "0",
+        "NODEID": "0",
+    }.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     trainer = open_trainer(partial(L.Trainer, accelerator="cpu", devices=1, strategy="ddp"), logger=False)
     environment = trainer._accelerator_connector.cluster_environment
