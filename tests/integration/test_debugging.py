@@ -19,7 +19,15 @@ Train = Callable[..., Outcome]
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--cfg", "job"], ["trainer.max_epoch=1"], ["-m", "trainer.max_epoch=1,2"], ["+colour=1"]],
+    [
+        ["--help"],
+        ["--cfg", "job"],
+        ["trainer.max_epoch=1"],
+        ["-m", "trainer.max_epoch=1,2"],
+        ["+colour=1"],
+        ["+trainer.max_epoch=1"],
+        ["+stages.joint.loss.colour=1"],
+    ],
     ids=" ".join,
 )
 def test_help_and_mistakes_answer_without_torch(arguments: list[str], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from crrn.cli.signatures import parameters_in_source
 from crrn.errors import ConfigError, CrrnError
 
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
@@ -126,7 +127,12 @@ def build(node: Any, path: str) -> Any:
     Raises:
         ConfigError: a target is unknown, a key is none of its parameters, or a value is refused.
     """
-    check_targets(node, path)
+    for at, inner in nodes_with_target(node, path):
+        try:
+            target = get_object(inner["_target_"])
+        except Exception as error:
+            raise ConfigError(f"{at}._target_={inner['_target_']} cannot be imported: {error}") from error
+        check_keys(at, inner, target)
     try:
         return instantiate(node, _convert_="all") if isinstance(node, dict) else node
     except InstantiationException as error:
@@ -137,17 +143,16 @@ def build(node: Any, path: str) -> Any:
 
 
 def check_targets(node: Any, path: str) -> None:
-    """Looks whether all that a node names by ``_target_`` exists and takes the keys given to it; builds nothing.
+    """Looks whether what a node names by ``_target_`` takes the keys given to it, as far as the sources tell: a mistake
+    is known before torch is imported and anything is read or written.
 
     Raises:
-        ConfigError: a target is unknown, or a key is none of its parameters.
+        ConfigError: a key is none of its target's parameters.
     """
     for at, inner in nodes_with_target(node, path):
-        try:
-            target = get_object(inner["_target_"])
-        except Exception as error:
-            raise ConfigError(f"{at}._target_={inner['_target_']} cannot be imported: {error}") from error
-        check_keys(at, inner, target)
+        known = parameters_in_source(str(inner["_target_"]))
+        if known is not None:
+            refuse_unknown(inner, known, at, f"{at} ({str(inner['_target_']).rpartition('.')[2]})")
 
 
 def nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -128,6 +128,8 @@ def train(
     refuse_unknown(stages, ["order", *known_stages()], "stages", "stages")
     there = [stage for stage, node in stages.items() if isinstance(node, dict) and "_target_" in node]
     refuse_unknown(dict.fromkeys(stages["order"]), there, "stages.order", "stages.order")
+    for key, node in config.items():
+        check_targets(node, key)
     for key, node in logger.items():
         if not (isinstance(node, dict) and "_target_" in node):
             raise ConfigError(f"logger.{key} is no logger; choose logger=wandb, logger=tensorboard or logger=mlflow.")
@@ -145,8 +147,6 @@ def train(
     # A network that starts as the identity works on denormals at first, which CPUs do ten times slower.
     torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("high")
-    for key, node in config.items():
-        check_targets(node, key)  # mistakes are known before anything is read or written
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ConfigError(f"seed={seed} is no seed: give a whole number from 0 to {2**32 - 1}.")
     L.seed_everything(seed, verbose=False)
