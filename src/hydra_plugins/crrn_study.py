@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NEVER_RAN = "never ran"
+"""Marks the trials that do not count in the study."""
+
 
 class StudySweeper(Sweeper):
     """Runs trials until the study has ``trials`` finished ones, counting those of earlier starts.
 
     Each trial's proposal is a pure function of the seed, the trial's place in the study and the finished trials, and an
-    interrupted trial is run again with its own values; so a study that was stopped and started again is the study that
-    was never stopped (with one job at a time).
+    interrupted trial goes on, with its own values and with what it has reported; so a study that was stopped and
+    started again is the study that was never stopped (with one job at a time).
 
     Args:
         study: the study's name within its storage.
@@ -83,13 +86,15 @@ class StudySweeper(Sweeper):
         study = optuna.create_study(
             study_name=self.study_name, storage=self.storage, direction="maximize", load_if_exists=True
         )
-        again = self._enqueue_interrupted(study)
+        waiting = interrupted(study, space)
         done = len(finished(study))
-        if done or again:
-            log.info("Study %s: %d trials are finished, %d are run again.", self.study_name, done, again)
+        if done or waiting:
+            log.info("Study %s: %d trials are finished, %d go on.", self.study_name, done, len(waiting))
         assert self.launcher is not None
         while done < self.trials:
-            batch = [self._ask(study, space, done + n) for n in range(min(self.jobs_at_once, self.trials - done))]
+            size = min(self.jobs_at_once, self.trials - done)
+            begun, waiting = waiting[:size], waiting[size:]
+            batch: list[Any] = [*begun, *(self._ask(study, space, done + n) for n in range(len(begun), size))]
             overrides = [
                 [
                     *fixed,
@@ -113,17 +118,6 @@ class StudySweeper(Sweeper):
         study.sampler = optuna.samplers.TPESampler(seed=self.seed + place, n_startup_trials=self.startup_trials)
         return study.ask(space)
 
-    def _enqueue_interrupted(self, study: optuna.Study) -> int:
-        """Closes the trials that a killed sweep left running and asks for them again, with the same values."""
-        import optuna
-
-        running = study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-        for trial in running:
-            study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            study.enqueue_trial(trial.params)
-        return len(running)
-
     def _space(self, arguments: list[str]) -> tuple[list[str], dict[str, Any]]:
         """The overrides that all trials share, and the distributions of what is searched."""
         parser = OverridesParser.create()
@@ -140,7 +134,7 @@ class StudySweeper(Sweeper):
 
 
 def distribution(override: Any) -> optuna.distributions.BaseDistribution:
-    """What Optuna calls a Hydra override's sweep; an interval between whole numbers gives whole numbers.
+    """What Optuna calls a Hydra override's sweep; ``int(interval(1, 9))`` gives whole numbers.
 
     Raises:
         ConfigError: a notation that has no such meaning, such as a glob.
@@ -148,10 +142,13 @@ def distribution(override: Any) -> optuna.distributions.BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
+    written = override._get_value_element_as_str
     log_scale = "log" in getattr(value, "tags", ())
     if isinstance(value, ChoiceSweep):
+        # What is no number is kept as it is written in an override: a storage holds no lists.
         choices: list[Any] = value.list
-        return CategoricalDistribution([getattr(choice, "text", choice) for choice in choices])
+        numbers = all(type(choice) in (int, float) for choice in choices)
+        return CategoricalDistribution(choices if numbers else list(map(written, choices)))
     if isinstance(value, IntervalSweep):
         low: Any = value.start
         high: Any = value.end
@@ -159,17 +156,31 @@ def distribution(override: Any) -> optuna.distributions.BaseDistribution:
             return IntDistribution(low, high, log=log_scale)
         return FloatDistribution(low, high, log=log_scale)
     if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
+        # Hydra's ranges end before `stop`, Optuna's at their last value.
+        last = value.start + (math.ceil((value.stop - value.start) / value.step) - 1) * value.step
         if all(isinstance(end, int) for end in (value.start, value.stop, value.step)):
-            return IntDistribution(int(value.start), int(value.stop) - 1, step=int(value.step), log=log_scale)
-        return FloatDistribution(value.start, value.stop, step=value.step)
+            return IntDistribution(int(value.start), int(last), step=int(value.step), log=log_scale)
+        return FloatDistribution(value.start, last, step=value.step)
     raise ConfigError(f"{override.input_line} cannot be searched: give choice(...), range(...) or interval(...).")
 
 
+def interrupted(study: optuna.Study, space: Mapping[str, Any]) -> list[optuna.trial.FrozenTrial]:
+    """The trials that a killed sweep left running. One that was killed while its values were proposed is closed: it
+    never ran, and is proposed anew.
+    """
+    from optuna.trial import TrialState
+
+    running = study.get_trials(states=(TrialState.RUNNING,))
+    for trial in running:
+        if not space.keys() <= trial.params.keys():
+            study._storage.set_trial_user_attr(trial._trial_id, NEVER_RAN, True)
+            study.tell(trial.number, state=TrialState.FAIL)
+    return [trial for trial in running if space.keys() <= trial.params.keys()]
+
+
 def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The trials that came to an end, well or badly, and were not merely interrupted."""
-    return [
-        trial for trial in study.get_trials() if trial.state.is_finished() and "interrupted" not in trial.user_attrs
-    ]
+    """The trials that came to an end, well or badly."""
+    return [trial for trial in study.get_trials() if trial.state.is_finished() and NEVER_RAN not in trial.user_attrs]
 
 
 def tell(study: optuna.Study, number: int, value: float) -> None:

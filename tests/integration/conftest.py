@@ -128,4 +128,4 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     """One for all tests; they tell their runs apart by ``name``."""
     zygote = Zygote(tmp_path_factory.mktemp("forked"))
     yield zygote
-    zygote.process.communicate(timeout=20)
+    zygote.process.communicate(timeout=600)

@@ -19,7 +19,15 @@ Train = Callable[..., Outcome]
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--cfg", "job"], ["trainer.max_epoch=1"], ["-m", "trainer.max_epoch=1,2"], ["+colour=1"]],
+    [
+        ["--help"],
+        ["--cfg", "job"],
+        ["trainer.max_epoch=1"],
+        ["-m", "trainer.max_epoch=1,2"],
+        ["+colour=1"],
+        ["+trainer.max_epoch=1"],
+        ["+stages.joint.loss.colour=1"],
+    ],
     ids=" ".join,
 )
 def test_help_and_mistakes_answer_without_torch(arguments: list[str], tmp_path: Path) -> None:
@@ -96,5 +104,6 @@ def test_the_dashboard_compares_the_ablations() -> None:
     from crrn.cli.dashboard import build_dashboard
 
     view = build_dashboard("someone", "crrn", "crrn_full")._to_model().model_dump_json()
-    for words in ("final/background_ssim", "joint/val/reflection_si", "ablation.value", "joint/panel", "crrn_full"):
+    metrics = ("final/background_ssim", "joint/val/reflection_si", "gin/train/loss")
+    for words in (*metrics, "ablation.value", "joint/panel", "joint/images", "crrn_full"):
         assert words in view

@@ -150,12 +150,43 @@ def test_weights_that_are_no_numbers_do_not_replace_good_ones(train: Train, phot
 
 
 @pytest.mark.parametrize(
+    ("number", "sentence"),
+    [(signal.SIGINT, "Stopped at step 2 of stage gin."), (signal.SIGTERM, "Stopped at step 3 of stage gin.")],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_run_that_is_stopped_says_how_it_goes_on(
+    train: Train, photos: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, sentence: str
+) -> None:
+    step = StageTraining.training_step
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def signalled(self: StageTraining, batch, batch_idx: int) -> torch.Tensor:
+        if self.global_step == 2:
+            os.kill(os.getpid(), number)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(StageTraining, "training_step", signalled)
+    outcome = train(*tiny(photos, *GIN, "name=stopped"))
+    signal.signal(signal.SIGINT, handler)
+    assert outcome.status == 128 + number and "Traceback" not in outcome.err
+    # SIGTERM waits for the step's end
+    assert f"{sentence} The last good checkpoint is runs/stopped/gin/last.ckpt; resume=auto" in outcome.err
+
+
+@pytest.mark.parametrize(
     ("overrides", "words"),
     [
         (["non_finite=ignore"], ["non_finite", "stop, skip"]),
         (["stages.gin.monitor=val/gradient_sim"], ["stages.gin.monitor", "val/gradient_si"]),
         (["stages.joint.monitor=val/background_mse"], ["stages.joint.monitor", "val/background_psnr"]),
         (["run_root=photo.jpg/runs"], ["photo.jpg/runs", "run_root"]),
+        (["resume=nowhere/joint/last.ckpt"], ["nowhere/joint/last.ckpt", "does not exist"]),
+        (["seed=1.5"], ["seed=1.5", "whole number"]),
+        (["watching.curves_every_n_steps=0"], ["watching.curves_every_n_steps", "1 or more"]),
+        (["trainer.precision=17-true"], ["trainer", "17-true"]),
+        (["+trainer.max_epochs=3"], ["trainer.max_epochs", "stages.NAME.epochs"]),
+        (["+optimizer.lr=1"], ["optimizer.lr", "stages.gin.learning_rate"]),
+        (["+logger.colour=1"], ["logger.colour", "logger=wandb"]),
         (["data.repeat_batches=0"], ["data.repeat_batches"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
@@ -168,4 +199,4 @@ def test_wrong_settings_are_known_before_the_first_step(
     outcome = train(*tiny(photos, *short, *overrides))
     assert outcome.status == 1 and "Traceback" not in outcome.err
     assert all(word in outcome.err for word in words), outcome.err
-    assert not list(tmp_path.rglob("metrics.csv"))
+    assert not list(tmp_path.rglob("metrics.csv")) and not (tmp_path / "nowhere").exists()

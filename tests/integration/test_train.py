@@ -93,6 +93,12 @@ def test_a_finished_run_is_not_trained_again(train: Train, photos: Path, tmp_pat
     assert len(curve(tmp_path / "runs/done/gin/metrics.csv")) == 6
     assert len(json.loads((tmp_path / "runs/done/run.json").read_text())["sessions"]) == 4
 
+    both = [override for override in overrides if override != "stages=gin"]
+    joint = ("stages.gin.epochs=2", "stages.joint.epochs=1", "stages.joint.schedule.milestones=[]")
+    assert train(*both, *joint, "resume=auto").status == 0
+    back = train(*both, *joint, "resume=runs/done/gin/best.ckpt")
+    assert back.status == 1 and "move runs/done/joint away" in back.err
+
 
 def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp_path: Path) -> None:
     assert train(*tiny(photos, "stages=gin", "stages.gin.epochs=1", "name=gin", "net.architecture=gin")).status == 0

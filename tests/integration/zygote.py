@@ -94,7 +94,7 @@ def run(order: dict[str, Any], counter: mmap.mmap) -> None:
 
 def wait(child: int, seconds: float | None) -> int:
     """The child's exit status; kills it when its time is over."""
-    end = time.monotonic() + (seconds if seconds is not None else 120)
+    end = time.monotonic() + (seconds if seconds is not None else 600)
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:

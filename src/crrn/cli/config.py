@@ -16,6 +16,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from crrn.cli.signatures import parameters_in_source
 from crrn.errors import ConfigError, CrrnError
 
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
@@ -124,7 +125,7 @@ def build(node: Any, path: str) -> Any:
         path: the node's place in the config, for messages.
 
     Raises:
-        ConfigError: a target is unknown, or a key is none of its parameters.
+        ConfigError: a target is unknown, a key is none of its parameters, or a value is refused.
     """
     for at, inner in nodes_with_target(node, path):
         try:
@@ -139,6 +140,19 @@ def build(node: Any, path: str) -> Any:
         if isinstance(cause, CrrnError):
             raise cause from error
         raise ConfigError(f"{path} cannot be made: {cause or error}") from error
+
+
+def check_targets(node: Any, path: str) -> None:
+    """Looks whether what a node names by ``_target_`` takes the keys given to it, as far as the sources tell: a mistake
+    is known before torch is imported and anything is read or written.
+
+    Raises:
+        ConfigError: a key is none of its target's parameters.
+    """
+    for at, inner in nodes_with_target(node, path):
+        known = parameters_in_source(str(inner["_target_"]))
+        if known is not None:
+            refuse_unknown(inner, known, at, f"{at} ({str(inner['_target_']).rpartition('.')[2]})")
 
 
 def nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -80,7 +80,10 @@ def build_dashboard(entity: str, project: str, group: str | None = None) -> ws.W
         wr.LinePlot(title=f"{stage} loss", x="trainer/global_step", y=[f"{stage}/train/loss"], groupby=ablation)
         for stage in ("gin", "joint")
     ]
-    pictures: list[Any] = [wr.MediaBrowser(title="panels", media_keys=["joint/panel", "gin/panel"])]
+    pictures: list[Any] = [
+        wr.MediaBrowser(title="panels", media_keys=["joint/panel", "gin/panel"]),
+        wr.WeavePanelSummaryTable(table_name="joint/images"),
+    ]
     return ws.Workspace(
         entity=entity,
         project=project,

@@ -46,6 +46,11 @@ class SweepCallback(Callback):
     @staticmethod
     def _check(config: DictConfig, folder: Path) -> None:
         try:
+            if config.resume not in (None, "auto") and not Path(str(config.resume)).exists():
+                raise ConfigError(
+                    f"resume={config.resume} does not exist; give a run directory such as runs/NAME, or a checkpoint "
+                    "in it such as runs/NAME/joint/last.ckpt."
+                )
             if config.hydra.mode.name == "MULTIRUN":
                 refuse_shared_processes(config.trainer, config.hydra.launcher)
             check_writable(folder)
@@ -100,7 +105,13 @@ def record_job(
     metrics: Mapping[str, float],
     error: str = "",
 ) -> None:
-    """Notes in the job's folder what became of it, and writes the sweep's table anew."""
+    """Notes in the job's folder what became of it, and writes the sweep's table anew. A finished job that a resumed
+    sweep only looked at keeps the time that it took.
+    """
+    path = folder / RECORD
+    before = json.loads(path.read_text()) if path.exists() else {}
+    if before.get("status") == status == "done":
+        seconds = max(seconds, before["seconds"])
     record = {
         "job": number,
         "status": status,
@@ -114,7 +125,7 @@ def record_job(
         "finished": time.time(),
         "error": error,
     }
-    with write_atomically(folder / RECORD, "w") as file:
+    with write_atomically(path, "w") as file:
         json.dump(record, file, indent=2)
     write_table(sweep)
 
@@ -153,7 +164,7 @@ def cells(records: list[dict[str, Any]], keys: list[str]) -> tuple[list[str], li
             *(readable(record["overrides"].get(key, "")) for key in keys),
             *(f"{record['metrics'][name]:.4f}" if name in record["metrics"] else "" for name in shown),
             f"{record['seconds'] / 60:.1f}",
-            record["error"],
+            " ".join(record["error"].split()),
         ]
         for record in records
     ]

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from crrn.cli.config import (
     build,
+    check_targets,
     config_folder,
     known_stages,
     process_rank,
@@ -32,7 +33,7 @@ from crrn.cli.config import (
     settings_of,
 )
 from crrn.cli.sweeps import SweepCallback, record_job, refuse_shared_processes
-from crrn.errors import CrrnError, Pruned
+from crrn.errors import ConfigError, CrrnError, Pruned
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,11 @@ def train(
     refuse_unknown(stages, ["order", *known_stages()], "stages", "stages")
     there = [stage for stage, node in stages.items() if isinstance(node, dict) and "_target_" in node]
     refuse_unknown(dict.fromkeys(stages["order"]), there, "stages.order", "stages.order")
+    for key, node in config.items():
+        check_targets(node, key)
+    for key, node in logger.items():
+        if not (isinstance(node, dict) and "_target_" in node):
+            raise ConfigError(f"logger.{key} is no logger; choose logger=wandb, logger=tensorboard or logger=mlflow.")
 
     import lightning.pytorch as L
     import torch
@@ -141,6 +147,8 @@ def train(
     # A network that starts as the identity works on denormals at first, which CPUs do ten times slower.
     torch.set_flush_denormal(True)
     torch.set_float32_matmul_precision("high")
+    if not (isinstance(seed, int) and 0 <= seed < 2**32):
+        raise ConfigError(f"seed={seed} is no seed: give a whole number from 0 to {2**32 - 1}.")
     L.seed_everything(seed, verbose=False)
 
     built_stages = {stage: build(stages[stage], f"stages.{stage}") for stage in stages["order"]}

@@ -20,7 +20,7 @@ class EMA(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        if not 0 < decay < 1:
+        if not (isinstance(decay, int | float) and 0 < decay < 1):
             raise ConfigError(f"ema_decay={decay} is not between 0 and 1; try ema_decay=0.999, or null for none.")
         self.decay = decay
         super().__init__(use_buffers=True, multi_avg_fn=self._average)

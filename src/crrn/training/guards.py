@@ -1,4 +1,4 @@
-"""Guards: what a run does when a loss is not a number, memory or the disk is full, or a worker dies.
+"""Guards: what a run does when a loss is not a number, memory or the disk is full, a worker dies, or it is to stop.
 
 Each ends in one clear sentence, with the last checkpoint intact.
 """
@@ -6,12 +6,15 @@ Each ends in one clear sentence, with the last checkpoint intact.
 from __future__ import annotations
 
 import re
+import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from crrn.errors import ConfigError, CrrnError, RunError
@@ -108,7 +111,8 @@ def resume_hint(checkpoint: Path | None) -> str:
 
 @contextmanager
 def clear_errors(module: L.LightningModule, folder: Path) -> Iterator[None]:
-    """Turns what a machine does to a run into one clear sentence: exhausted memory, a killed worker, a full disk.
+    """Turns what a machine does to a run into one clear sentence: exhausted memory, a killed worker, a full disk. A run
+    that is stopped by Ctrl-C or SIGTERM says how it goes on, and ends with the shell's status for that signal.
 
     Raises:
         RunError: naming the step, the cause, the way out, and the checkpoint to go on from.
@@ -117,6 +121,12 @@ def clear_errors(module: L.LightningModule, folder: Path) -> Iterator[None]:
         yield
     except CrrnError:
         raise
+    except SystemExit as stop:  # Lightning's answer to both signals; to SIGTERM with the status of success
+        if module.trainer.is_global_zero:
+            where = f"Stopped at step {module.trainer.global_step} of stage {getattr(module, 'name', '')}."
+            print(f"{where} {resume_hint(newest_checkpoint(folder))}", file=sys.stderr)
+        number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
+        raise SystemExit(128 + number) from stop
     except (MemoryError, RuntimeError, OSError) as error:
         cause = explain(error, module)
         if cause is None:
@@ -144,6 +154,11 @@ def explain(error: BaseException, module: L.LightningModule) -> str | None:
         return (
             f"A process that loads photos was killed {where}, mostly because the computer's memory is exhausted: lower "
             "data.num_workers, or set it to 0."
+        )
+    if isinstance(error, getattr(torch.distributed, "DistError", ())) or "gloo/transport" in text:
+        return (
+            f"Another process of the run ended {where}: what it printed says why; one that printed nothing was killed, "
+            "mostly because memory was exhausted."
         )
     if isinstance(error, OSError):
         file = f" {error.filename}" if error.filename else ""

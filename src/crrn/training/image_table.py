@@ -47,10 +47,9 @@ class ImageTable(Callback):
             for image in (estimate, identity)
             for metric in METRICS.values()
         ]
-        for n in range(len(target)):
+        numbers = trainer.datamodule.latest.tolist()  # type: ignore[attr-defined]
+        for n, number in enumerate(numbers):
             pictures = [to_picture(layer[n].float()) for layer in (batch.mixture, estimate, target)]
-            # Rank r validates the mixtures r, r + world_size, r + 2 world_size ...
-            number = len(self._rows) * trainer.world_size + trainer.global_rank
             self._rows.append([number, *pictures, *(column[n] for column in values)])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -77,7 +77,8 @@ def wandb_logger(
             resume="allow",
             config=dict(config),
             mode=resolve_mode(mode),  # type: ignore[arg-type]
-            settings=wandb.Settings(silent=True),
+            # A killed run loses what W&B has not yet written, 15 seconds by default.
+            settings=wandb.Settings(silent=True, x_transaction_log_flush_interval=0.5),
         )
         run.define_metric("trainer/global_step")
     if wandb.run is not None:

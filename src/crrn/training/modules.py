@@ -62,6 +62,8 @@ class StageTraining(L.LightningModule):
     ) -> None:
         super().__init__()
         refuse_foreign_terms(net, loss)
+        if "lr" in getattr(optimizer, "keywords", {}):
+            raise ConfigError(f"optimizer.lr is not looked at: give stages.{name}.learning_rate.")
         self.name = name
         self.monitor = monitor or net.monitor
         refuse_unknown_metric(net, self.monitor, f"stages.{self.name}.monitor")
@@ -79,6 +81,7 @@ class StageTraining(L.LightningModule):
         # Here, as processes that are spawned for further devices begin here.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", ".*does not have many workers")  # data.num_workers says why
+        warnings.filterwarnings("ignore", ".*nn.functional.all_gather is deprecated")  # inside Lightning
         # The metrics are means over all devices before they are logged.
         warnings.filterwarnings("ignore", "It is recommended to use .self.log")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import zipfile
 from pathlib import Path
 
 from crrn.errors import CheckpointError
+from crrn.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,19 @@ def newest_checkpoint(folder: Path) -> Path | None:
             "with resume=PATH."
         )
     return None
+
+
+def go_back(folder: Path, checkpoint: Path) -> None:
+    """Makes a chosen checkpoint the stage's last one, so that the stage goes on from it after further stops too.
+
+    Raises:
+        CheckpointError: it is torn.
+    """
+    if not is_whole(checkpoint):
+        raise CheckpointError(f"{checkpoint} is torn; choose another checkpoint, or go on by resume=auto.")
+    if checkpoint.name != LAST:
+        with checkpoint.open("rb") as chosen, write_atomically(folder / LAST) as last:
+            shutil.copyfileobj(chosen, last)
 
 
 def is_whole(path: Path) -> bool:

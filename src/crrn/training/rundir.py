@@ -5,14 +5,18 @@ runs/NAME/
   run.json             when, where and with what it was started, and each time it was resumed
   changes.patch        uncommitted changes of the checkout, if any
   gin/  joint/  ...    a folder for each stage: last.ckpt previous.ckpt best.ckpt metrics.csv panels/
-  weights.safetensors weights.safetensors  the trained network; ``crrn.load`` rebuilds it from this file alone
+  weights.safetensors  the trained network; ``crrn.load`` rebuilds it from this file alone
   summary.json  summary.md
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
+import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ from crrn.provenance import provenance
 log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
+LOCK = ".lock"
 FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.num_workers", "data.cache")
 """Settings that a resumed run may change without becoming another run."""
 
@@ -35,14 +40,13 @@ class RunDirectory:
     Args:
         path: the run's folder.
         resume: None starts a new run, "auto" goes on where this directory's run stopped (or starts it), a path goes
-        on with
-            the run directory or the checkpoint given.
+            on with the run directory or the checkpoint given.
         config: the resolved config, plain values.
         config_yaml: the same as text.
         writes: whether this process owns the directory; the other ranks of a run on several devices only read it.
 
     Raises:
-        RunError: the folder holds a run and ``resume`` is None.
+        RunError: the folder holds a run and ``resume`` is None, or another process is writing it.
         CheckpointError: ``resume`` names something that is not there.
     """
 
@@ -55,6 +59,7 @@ class RunDirectory:
         self.writes = writes
         if not writes:
             return
+        weakref.finalize(self, os.close, lock(self.path))
         known = self._read()
         if known and resume is None:
             raise RunError(
@@ -91,8 +96,11 @@ class RunDirectory:
         return self.checkpoint if self.checkpoint and self.checkpoint.parent.name == stage else None
 
     def _read(self) -> dict[str, Any] | None:
+        """What ``run.json`` says, or None where no run has begun: a start that ended before its first step, such as one
+        with a wrong setting, leaves nothing to go on with.
+        """
         path = self.path / "run.json"
-        if not path.exists():
+        if not path.exists() or not any(self.path.glob("*/metrics.csv")):
             return None
         try:
             record: dict[str, Any] = json.loads(path.read_text())
@@ -103,6 +111,34 @@ class RunDirectory:
     def _write(self) -> None:
         with write_atomically(self.path / "run.json", "w") as file:
             json.dump(self.record, file, indent=2, default=str)
+
+
+def lock(folder: Path) -> int:
+    """Claims a run directory for this process, until the process ends in whatever way: two that go on with one run
+    would write over each other's checkpoints. Processes forked from this one do not hold the claim.
+
+    Returns:
+        The descriptor of the file whose being open is the claim.
+
+    Raises:
+        RunError: another process holds it, or the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        claim = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise RunError(f"Cannot write into {folder}: {error.strerror}; set run_root=DIR.") from error
+    try:
+        fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            os.close(claim)
+            raise RunError(
+                f"Another process is training {folder} at this moment; wait for its end, stop it, or start another run "
+                "beside it by name=NEW."
+            ) from error
+        # A file system without locks: nothing can be claimed there.
+    return claim
 
 
 def check_resume_path(resume: str | None) -> Path | None:

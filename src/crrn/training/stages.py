@@ -13,7 +13,9 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from crrn.allocator import keep_freed_memory
@@ -30,7 +32,7 @@ from crrn.training.image_table import ImageTable
 from crrn.training.modules import OptimizerFactory, StageTraining, describe
 from crrn.training.panels import Panels
 from crrn.training.progress import ProgressBar, ProgressLines
-from crrn.training.recovery import LAST, newest_checkpoint
+from crrn.training.recovery import LAST, go_back, newest_checkpoint
 from crrn.training.rundir import WEIGHTS, RunDirectory
 from crrn.training.schedules import Schedule
 
@@ -90,6 +92,12 @@ class Watching:
     panel_images: int = 4
     fingerprints: bool = False
 
+    def __post_init__(self) -> None:
+        for name, least in (("curves_every_n_steps", 1), ("checkpoint_every_n_steps", 0), ("panel_images", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ConfigError(f"watching.{name}={value} is not a whole number of {least} or more.")
+
 
 def train_stages(
     net: Network,
@@ -130,7 +138,8 @@ def train_stages(
 
     Raises:
         ConfigError: a stage does not fit the network.
-        CheckpointError: ``gin_checkpoint`` does not hold a GiN of this width.
+        CheckpointError: ``gin_checkpoint`` does not hold a GiN of this width, or the run is to go back to a checkpoint
+            before stages that have begun.
     """
     keep_freed_memory()
     if gin_checkpoint is not None:
@@ -150,10 +159,16 @@ def train_stages(
             non_finite,
             name,
         )
-    for name, stage in stages.items():
+    for number, (name, stage) in enumerate(stages.items()):
         module = modules[name]
         folder = run.stage(name)
-        if (folder / RESULT).exists() and not run.checkpoint_for(name):
+        chosen = run.checkpoint_for(name)
+        if chosen is not None:
+            refuse_later_stages(run, chosen, list(stages)[number + 1 :])
+            if run.writes:
+                (folder / RESULT).unlink(missing_ok=True)
+                go_back(folder, chosen)
+        if (folder / RESULT).exists() and chosen is None:
             module.net.load_state_dict(load_network(folder / WEIGHTS).state_dict())
             metrics = json.loads((folder / RESULT).read_text())
             log.info("Stage %s is complete: %s", name, folder / WEIGHTS)
@@ -192,7 +207,8 @@ def fit_stage(
     ]
     if ema_decay is not None:
         callbacks.insert(0, EMA(ema_decay))
-    trainer = trainer_factory(
+    trainer = open_trainer(
+        trainer_factory,
         max_epochs=stage.epochs,
         callbacks=callbacks,
         logger=[CsvCurves(folder), *(make(module.name, folder, run.config) for make in loggers.values())],
@@ -221,6 +237,41 @@ def fit_stage(
             json.dump(metrics, file, indent=2)
     trainer.strategy.barrier("the stage's results are written")
     return metrics
+
+
+def open_trainer(factory: TrainerFactory, **settings: Any) -> L.Trainer:
+    """The trainer of a stage.
+
+    Raises:
+        ConfigError: Lightning refuses a setting, or one is given that is the run's own.
+    """
+    own = settings.keys() & getattr(factory, "keywords", {}).keys()
+    if own:
+        raise ConfigError(
+            f"trainer.{min(own)} is set by the run itself: leave it out. A stage's length is stages.NAME.epochs, the "
+            "run's place is run_root=DIR and name=NAME, loggers are logger=NAME."
+        )
+    try:
+        trainer = factory(**settings)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"Lightning refuses a setting of trainer: {error}") from error
+    if trainer.accumulate_grad_batches < 1:
+        raise ConfigError(f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} is not 1 or more.")
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):
+        # Lightning's own way to go on after SLURM's warning would take one stage's checkpoint for the next one's.
+        environment.auto_requeue = False
+    return trainer
+
+
+def refuse_later_stages(run: RunDirectory, chosen: Path, later: Sequence[str]) -> None:
+    """Raises a CheckpointError where a stage has begun that would have to be trained anew after going back."""
+    for name in later:
+        if run.stage(name).exists():
+            raise CheckpointError(
+                f"resume={chosen} goes back to before stage {name}, which began with what came of it later; move "
+                f"{run.stage(name)} away to train that stage anew, or go on where the run stopped by resume=auto."
+            )
 
 
 def take_result(module: StageTraining, folder: Path) -> dict[str, float]:

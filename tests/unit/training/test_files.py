@@ -1,6 +1,8 @@
 """What a run writes and reads back: curves, checkpoints, the run directory."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from crrn.errors import CheckpointError, RunError
 from crrn.files import write_atomically
 from crrn.training.checkpoints import AtomicCheckpointIO
 from crrn.training.curves import CsvCurves
-from crrn.training.recovery import newest_checkpoint
+from crrn.training.recovery import go_back, newest_checkpoint
 from crrn.training.rundir import RunDirectory
 
 
@@ -71,14 +73,40 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path: Path):
         newest_checkpoint(tmp_path)
 
 
+def test_going_back_makes_the_chosen_checkpoint_the_last_one(tmp_path: Path):
+    for number, name in enumerate(("best.ckpt", "last.ckpt")):
+        AtomicCheckpointIO().save_checkpoint({"weights": torch.full((1000,), number)}, tmp_path / name)
+    go_back(tmp_path, tmp_path / "best.ckpt")
+    assert torch.load(newest_checkpoint(tmp_path), weights_only=True)["weights"][0] == 0
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is torn"):
+        go_back(tmp_path, last)
+
+
 def test_a_run_directory_is_never_taken_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    # a start that ended before its first step is no run
+    RunDirectory(tmp_path / "run", None, {"seed": 2}, "seed: 2")
     RunDirectory(tmp_path / "run", None, {"seed": 1, "net": {"width": 0.5}}, "seed: 1")
+    (tmp_path / "run" / "gin").mkdir()
+    (tmp_path / "run" / "gin" / "metrics.csv").touch()
     with pytest.raises(RunError, match="resume=auto"):
         RunDirectory(tmp_path / "run", None, {"seed": 1}, "seed: 1")
     resumed = RunDirectory(tmp_path / "run", "auto", {"seed": 1, "net": {"width": 0.25}}, "seed: 1")
     assert len(resumed.record["sessions"]) == 2
     assert "net.width: 0.5 -> 0.25" in caplog.text
     assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 1"
+    # another process is writing it
+    script = "import sys, time; from pathlib import Path; from crrn.training.rundir import lock\n"
+    script += "claim = lock(Path(sys.argv[1])); print('claimed', flush=True); time.sleep(600)"
+    (tmp_path / "busy").mkdir()
+    other = subprocess.Popen([sys.executable, "-c", script, tmp_path / "busy"], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "claimed\n"
+    with pytest.raises(RunError, match="Another process"):
+        RunDirectory(tmp_path / "busy", "auto", {}, "")
+    other.kill()
+    other.communicate()
+    RunDirectory(tmp_path / "busy", "auto", {}, "")
     with pytest.raises(CheckpointError, match="does not exist"):
         RunDirectory(tmp_path / "other", "nowhere", {}, "")
     with pytest.raises(CheckpointError, match="not part of a run"):

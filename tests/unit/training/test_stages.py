@@ -1,0 +1,43 @@
+from functools import partial
+
+import lightning.pytorch as L
+import pytest
+
+from crrn.errors import ConfigError
+from crrn.training import Watching
+from crrn.training.stages import open_trainer
+
+
+def test_the_run_and_not_lightning_goes_on_after_slurm_stopped_it(monkeypatch: pytest.MonkeyPatch):
+    for name, value in {
+        "NTASKS": "1",
+        "JOB_NAME": "x",
+        "JOB_ID": "1",
+        "PROCID": "0",
+        "LOCALID": "0",
+        "NODEID": "0",
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    trainer = open_trainer(partial(L.Trainer, accelerator="cpu", devices=1, strategy="ddp"), logger=False)
+    environment = trainer._accelerator_connector.cluster_environment
+    assert type(environment).__name__ == "SLURMEnvironment" and not environment.auto_requeue
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"devices": "many"}, "refuses a setting of trainer"),
+        ({"precision": "17"}, "Precision '17'"),
+        ({"max_epochs": 3}, "trainer.max_epochs is set by the run"),
+    ],
+)
+def test_settings_that_the_trainer_cannot_take_are_refused(settings: dict, words: str):
+    with pytest.raises(ConfigError, match=words):
+        open_trainer(partial(L.Trainer, accelerator="cpu", **settings), max_epochs=1)
+
+
+@pytest.mark.parametrize("name", ["curves_every_n_steps", "checkpoint_every_n_steps", "panel_images"])
+def test_intervals_are_whole_numbers(name: str):
+    for value in (-1, 1.5, "2"):
+        with pytest.raises(ConfigError, match=f"watching.{name}"):
+            Watching(**{name: value})
