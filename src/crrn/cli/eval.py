@@ -74,19 +74,20 @@ def evaluate(
         measures["lpips"] = Lpips(perceptual["lpips_alex_weights"]).to(where)
     if perceptual["dists_weights"]:
         measures["dists"] = Dists(perceptual["dists_weights"]).to(where)
-    evaluation = Evaluation(
-        Path(evaluation_root) / name,
-        contestants(removers),
-        [build(node, f"benchmark.{key}") for key, node in benchmark.items()],
-        [build(node, f"protocol.{key}") for key, node in protocol.items()],
-        perceptual=measures,
-        device=where,
-        strict=strict,
-        save_outputs=save_outputs,
-        settings=settings,
-    )
     with Progress() as progress:
-        evaluation.run(progress)
+        evaluation = Evaluation(
+            Path(evaluation_root) / name,
+            contestants(removers),
+            [build(node, f"benchmark.{key}") for key, node in benchmark.items()],
+            [build(node, f"protocol.{key}") for key, node in protocol.items()],
+            perceptual=measures,
+            device=where,
+            strict=strict,
+            save_outputs=save_outputs,
+            settings=settings,
+            progress=progress,
+        )
+        evaluation.run()
     keep_cases(evaluation, cases)
     if parquet:
         for cell in evaluation.cells():

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from crrn.data.benchmarks import Benchmark, Case, inspect, refuse_problems
+from crrn.data.benchmarks.case import Progress
 from crrn.data.photos import Photo, read_image
 from crrn.errors import ConfigError, CrrnError, DataError, RunError
 from crrn.evaluation.contestants import Contestant, Remover, file_name
@@ -33,8 +34,6 @@ log = logging.getLogger(__name__)
 
 AHEAD = 4
 """Cases that are decoded while one is evaluated; memory does not grow with the benchmark."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class Evaluation:
         strict: any problem with the data is an error; else it is reported, and the image is in no mean.
         save_outputs: keep every estimate as PNG.
         settings: what goes into the record, plain values.
+        progress: told how far the inspection and `run` are.
 
     Raises:
         DataError: a benchmark has problems, and strict is on.
@@ -77,6 +77,7 @@ class Evaluation:
         strict: bool = True,
         save_outputs: bool = False,
         settings: Mapping[str, Any] | None = None,
+        progress: Progress = lambda what, done, of: None,
     ) -> None:
         self.folder = Path(folder)
         self.rows = list(rows)
@@ -89,7 +90,8 @@ class Evaluation:
             raise ConfigError("No protocol is given: protocol=[crrn,errnet], for example.")
         if not benchmarks:
             raise ConfigError("No benchmark is given: benchmark=[sir2,real20], for example.")
-        self.benchmarks = [inspect(benchmark) for benchmark in benchmarks]
+        self.progress = progress
+        self.benchmarks = [inspect(benchmark, progress) for benchmark in benchmarks]
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) != len(names):
             raise ConfigError(
@@ -164,7 +166,7 @@ class Evaluation:
             self._opened = (row, row.open(self.device))
         return self._opened[1]
 
-    def run(self, progress: Progress = lambda what, done, of: None) -> None:
+    def run(self) -> None:
         """Evaluates all that is not done yet.
 
         Raises:
@@ -182,11 +184,11 @@ class Evaluation:
                     ]
                     what = f"{benchmark.name} | {row.label} | {', '.join(p.name for p in protocols)}"
                     done = len(benchmark.cases) - len(wanted)
-                    progress(what, done, len(benchmark.cases))
+                    self.progress(what, done, len(benchmark.cases))
                     for case, layered in decoded(wanted):
                         self._case(benchmark, case, layered, row, cells)
                         done += 1
-                        progress(what, done, len(benchmark.cases))
+                        self.progress(what, done, len(benchmark.cases))
 
     def _case(
         self,
