@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from crrn.data.benchmarks import Benchmark, Case, inspect, refuse_problems
-from crrn.data.benchmarks.case import Progress
+from crrn.data.benchmarks.case import Progress, dominant
 from crrn.data.photos import Photo, read_image
 from crrn.errors import ConfigError, CrrnError, DataError, RunError
 from crrn.evaluation.contestants import Contestant, Remover, file_name
@@ -299,7 +299,7 @@ def decoded(cases: Sequence[Case]) -> Iterator[tuple[Case, Layered | CrrnError]]
 def read_case(case: Case) -> Layered | CrrnError:
     """A case's pictures, or the error that one of them is."""
     try:
-        mask = None if case.mask is None else read_image(case.mask).max(axis=2) > 127
+        mask = None if case.mask is None else dominant(read_image(case.mask))
         background = None if case.background is None else read_image(case.background)
         reflection = None if case.reflection is None else read_image(case.reflection)
         return Layered(read_image(case.mixture), background, reflection, mask)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crrn.evaluation.store import WITHOUT_TRUTH
-from crrn.metrics.protocols import LOWER_IS_BETTER
+from crrn.metrics.protocols import LOWER_IS_BETTER, PERCEPTUAL
 
 LABELS = {
     "ssim": "SSIM",
@@ -103,28 +103,41 @@ def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
             "No ground truth: Change is the mean |B − I|, Residual the mean |I − B − R|; neither is a quality."
         )
     skipped = {
-        entry["metrics"][metric]["skipped"]
-        for entry in result["removers"].values()
-        for metric in entry["metrics"]
-        if metric.endswith("_r")
+        metric: max(entry["metrics"][metric]["skipped"] for entry in having)
+        for metric in metrics
+        if (having := [entry for entry in result["removers"].values() if metric in entry["metrics"]])
     }
-    if skipped - {0}:
-        lines.append(f"Images without a reflection-dominant region, left out of SSIMr and SIr: {max(skipped)}.")
+    regional = max((count for metric, count in skipped.items() if metric.endswith("_r")), default=0)
+    if regional:
+        lines.append(f"Images without a reflection-dominant region, left out of SSIMr and SIr: {regional}.")
+    lines += [
+        f"Images that are flat or too small for {LABELS[metric]}, left out of its mean: {count}."
+        for metric, count in sorted(skipped.items())
+        if count and not metric.endswith("_r") and metric not in WITHOUT_TRUTH
+    ]
     missing = [
-        LABELS[m]
-        for m in record["protocols"][result["protocol"]]["recipe"]["metrics"]
-        if m in ("lpips", "dists") and m not in metrics
+        metric
+        for metric in record["protocols"][result["protocol"]]["recipe"]["metrics"]
+        if metric in PERCEPTUAL and metric not in {*metrics, *record["perceptual"]}
     ]
     if missing and not metrics <= set(WITHOUT_TRUTH):
-        lines.append(f"{' and '.join(missing)} left out: no backbone weights were given.")
+        lines.append(f"{' and '.join(LABELS[metric] for metric in missing)} left out: no backbone weights were given.")
     if facts["problems"]:
         lines.append(
-            f"{len(facts['problems'])} problems with the data; the first: {facts['problems'][0]['where']}: "
+            f"{counted(len(facts['problems']), 'problem')} with the data; the first: {facts['problems'][0]['where']}: "
             f"{facts['problems'][0]['what']}."
         )
     failed = {label: len(entry["problems"]) for label, entry in result["removers"].items() if entry["problems"]}
-    lines += [f"{label}: {count} images could not be evaluated and are in no mean." for label, count in failed.items()]
+    lines += [
+        f"{label}: {counted(count, 'image')} could not be evaluated, left out of all means."
+        for label, count in failed.items()
+    ]
     return lines
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def part_grid(result: Mapping[str, Any], kind: str) -> Grid | None:
