@@ -115,6 +115,22 @@ def test_removers_times_protocols_with_the_identity(
     assert [entry["kind"] for entry in kept] == ["worst", "median", "best"]
 
 
+def test_labels_are_given_as_a_mapping(evaluate: Evaluate, pairs: Path, tmp_path: Path) -> None:
+    truth = pairs / "transmission_layer"
+    outcome = evaluate(f"removers={{truth:folder:{truth},milder:{{name:lb14,smoothness:40}}}}", "cases=0")
+    assert outcome.status == 0, outcome.err
+    summary = json.loads((tmp_path / "evaluations/tiny/summary.json").read_text())
+    assert list(summary["results"][0]["removers"]) == ["identity", "truth", "milder"]
+
+
+def test_a_remover_that_cannot_be_loaded_is_named_before_any_is_run(
+    evaluate: Evaluate, pairs: Path, tmp_path: Path
+) -> None:
+    outcome = evaluate("removers=[yl19,gone.safetensors]")
+    assert outcome.status == 1 and "gone.safetensors is missing" in outcome.err
+    assert not (tmp_path / "evaluations/tiny/images").exists()
+
+
 def test_a_second_start_does_only_what_is_not_done(evaluate: Evaluate, pairs: Path, tmp_path: Path) -> None:
     assert evaluate("protocol=[native]").status == 0
     path = tmp_path / "evaluations/tiny/images/pairs/native/identity.csv"

@@ -37,7 +37,7 @@ def evaluate(
     name: str,
     evaluation_root: str,
     data_root: str,
-    removers: list[Any] | dict[str, Any],
+    removers: list[Any] | dict[str, Any] | None,
     benchmark: dict[str, Any],
     protocol: dict[str, Any],
     strict: bool,
@@ -77,7 +77,7 @@ def evaluate(
     with Progress() as progress:
         evaluation = Evaluation(
             Path(evaluation_root) / name,
-            contestants(removers),
+            contestants(removers or []),
             [build(node, f"benchmark.{key}") for key, node in benchmark.items()],
             [build(node, f"protocol.{key}") for key, node in protocol.items()],
             perceptual=measures,

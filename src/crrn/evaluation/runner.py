@@ -171,7 +171,10 @@ class Evaluation:
 
         Raises:
             DataError: an image cannot be evaluated, and strict is on; all rows so far are kept.
+            CheckpointError, ConfigError, DataError: a remover cannot be loaded; each is tried before any is run.
         """
+        for row in self.rows:
+            self.opened(row)
         sizes: dict[str, list[Protocol]] = {}
         for protocol in self.protocols:
             sizes.setdefault(protocol.resize, []).append(protocol)
