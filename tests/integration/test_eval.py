@@ -121,6 +121,7 @@ def test_labels_are_given_as_a_mapping(evaluate: Evaluate, pairs: Path, tmp_path
     assert outcome.status == 0, outcome.err
     summary = json.loads((tmp_path / "evaluations/tiny/summary.json").read_text())
     assert list(summary["results"][0]["removers"]) == ["identity", "truth", "milder"]
+    assert not (tmp_path / "evaluations/tiny/cases").exists()  # cases=0
 
 
 def test_a_remover_that_cannot_be_loaded_is_named_before_any_is_run(
@@ -169,6 +170,11 @@ def torn(root: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def with_a_mask_too_few(root: Path) -> None:
+    with_an_empty_mask(root)
+    (root / "masks/1.png").unlink()
+
+
 def with_an_empty_mask(root: Path) -> None:
     for n in range(IMAGES):
         (root / "masks").mkdir(exist_ok=True)
@@ -182,9 +188,10 @@ def with_an_empty_mask(root: Path) -> None:
         (of_another_size, "differ in size", (), IMAGES - 1),
         (torn, "blended/1.png", (), IMAGES - 1),
         (with_an_empty_mask, "empty mask", ("benchmark.folder.masks=pairs/masks",), IMAGES),
+        (with_a_mask_too_few, "no mask", ("benchmark.folder.masks=pairs/masks",), IMAGES),
         (lambda root: None, "count", ("benchmark.folder.count=7",), IMAGES),
     ],
-    ids=["unmatched", "size", "torn", "mask", "count"],
+    ids=["unmatched", "size", "torn", "empty mask", "no mask", "count"],
 )
 def test_bad_data_is_an_error_or_reported(
     harm: Callable[[Path], None],
@@ -205,7 +212,7 @@ def test_bad_data_is_an_error_or_reported(
     identity = summary["results"][0]["removers"]["identity"]
     assert identity["images"] == left
     reported = summary["evaluation"]["benchmarks"]["pairs"]["problems"] or identity["problems"]
-    if says == "empty mask":
+    if says.endswith("mask"):
         assert identity["metrics"]["ssim_r"]["skipped"] == 1 and identity["metrics"]["ssim"]["skipped"] == 0
     else:
         assert reported and ("1 problem with the data" in outcome.out or "could not be evaluated" in outcome.out)

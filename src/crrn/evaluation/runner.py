@@ -107,6 +107,8 @@ class Evaluation:
                 refuse_problems(benchmark)
             if not benchmark.cases:
                 raise DataError(f"{benchmark.name} has no sound case; the first problem: {benchmark.problems[0]}.")
+        self._drawn = {b.name for b in self.benchmarks if any(case.mask for case in b.cases)}
+        """The benchmarks whose masks come from a folder."""
         self._opened: tuple[Contestant, Remover] | None = None
         self.record = self._record(dict(settings or {}))
 
@@ -225,7 +227,8 @@ class Evaluation:
                 self._save(benchmark, first, row, case, estimate)
             for protocol, cell in cells.items():
                 if case.name not in cell.done:
-                    values = self._measure(protocol, layered, mixture, estimate, layers.reflection)
+                    drawn = benchmark.name in self._drawn
+                    values = self._measure(protocol, layered, mixture, estimate, layers.reflection, drawn)
                     height, width = mixture.shape[-2:]
                     cell.add(Row(case.name, case.subset, dict(case.categories), height, width, seconds, values))
         except (DataError, ValueError) as error:
@@ -244,7 +247,13 @@ class Evaluation:
                     cell.add(Row(case.name, case.subset, dict(case.categories), problem=str(error)))
 
     def _measure(
-        self, protocol: Protocol, layered: Layered, mixture: Tensor, estimate: Tensor, reflection: Tensor | None
+        self,
+        protocol: Protocol,
+        layered: Layered,
+        mixture: Tensor,
+        estimate: Tensor,
+        reflection: Tensor | None,
+        drawn: bool,
     ) -> dict[str, float]:
         if layered.background is None:
             clipped = estimate.clamp(0, 1)
@@ -256,7 +265,7 @@ class Evaluation:
             mask = None
             if layered.mask is not None:
                 mask = torch.tensor(protocol.fit_mask(layered.mask), device=self.device)[None, None]
-            elif layered.reflection is not None:
+            elif layered.reflection is not None and not drawn:  # one mean is not made of both kinds
                 mask = derive_mask(to_tensor(protocol.fit(layered.reflection)).to(self.device))
             perceptual = self.perceptual if min(target.shape[-2:]) - 2 * protocol.crop >= 64 else {}
             values = {name: value[0] for name, value in protocol.measure(estimate, target, mask, perceptual).items()}

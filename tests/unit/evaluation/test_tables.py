@@ -54,3 +54,8 @@ def test_notes_count_what_is_in_no_mean() -> None:
 def test_notes_do_not_miss_weights_that_were_given() -> None:
     result, record = result_and_record({"psnr": 0})
     assert not any("weights" in line for line in notes(result, {**record, "perceptual": ["lpips"]}))
+
+
+def test_notes_tell_a_set_without_ground_truth_from_one_where_nothing_could_be_evaluated() -> None:
+    assert any("No ground truth" in line for line in notes(*result_and_record({"change": 0})))
+    assert not any("No ground truth" in line for line in notes(*result_and_record({}, problems=9)))
