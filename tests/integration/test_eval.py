@@ -157,6 +157,16 @@ def test_a_second_start_does_only_what_is_not_done(evaluate: Evaluate, pairs: Pa
     assert outcome.status == 1 and "fingerprint" in outcome.err and "name=NEW" in outcome.err
 
 
+def test_ctrl_c_is_one_sentence(evaluate: Evaluate, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crrn.evaluation.runner.Evaluation._case", stopped)
+    outcome = evaluate()
+    assert outcome.status == 130 and outcome.err.splitlines()[-1].startswith("stopped: the same command goes on")
+    assert "Traceback" not in outcome.err
+
+
 def without_partner(root: Path) -> None:
     (root / "transmission_layer/1.png").unlink()
 

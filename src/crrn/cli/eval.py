@@ -17,9 +17,13 @@ from crrn.errors import ConfigError, CrrnError
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
     failures: list[CrrnError] = []
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="eval")(
-        partial(job, failures=failures)
-    )()
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="eval")(
+            partial(job, failures=failures)
+        )()
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on with what is left", file=sys.stderr)
+        sys.exit(130)
     sys.exit(1 if failures else 0)
 
 
