@@ -115,6 +115,23 @@ def test_removers_times_protocols_with_the_identity(
     assert [entry["kind"] for entry in kept] == ["worst", "median", "best"]
 
 
+def test_labels_are_given_as_a_mapping(evaluate: Evaluate, pairs: Path, tmp_path: Path) -> None:
+    truth = pairs / "transmission_layer"
+    outcome = evaluate(f"removers={{truth:folder:{truth},milder:{{name:lb14,smoothness:40}}}}", "cases=0")
+    assert outcome.status == 0, outcome.err
+    summary = json.loads((tmp_path / "evaluations/tiny/summary.json").read_text())
+    assert list(summary["results"][0]["removers"]) == ["identity", "truth", "milder"]
+    assert not (tmp_path / "evaluations/tiny/cases").exists()  # cases=0
+
+
+def test_a_remover_that_cannot_be_loaded_is_named_before_any_is_run(
+    evaluate: Evaluate, pairs: Path, tmp_path: Path
+) -> None:
+    outcome = evaluate("removers=[yl19,gone.safetensors]")
+    assert outcome.status == 1 and "gone.safetensors is missing" in outcome.err
+    assert not (tmp_path / "evaluations/tiny/images").exists()
+
+
 def test_a_second_start_does_only_what_is_not_done(evaluate: Evaluate, pairs: Path, tmp_path: Path) -> None:
     assert evaluate("protocol=[native]").status == 0
     path = tmp_path / "evaluations/tiny/images/pairs/native/identity.csv"
@@ -140,6 +157,16 @@ def test_a_second_start_does_only_what_is_not_done(evaluate: Evaluate, pairs: Pa
     assert outcome.status == 1 and "fingerprint" in outcome.err and "name=NEW" in outcome.err
 
 
+def test_ctrl_c_is_one_sentence(evaluate: Evaluate, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crrn.evaluation.runner.Evaluation._case", stopped)
+    outcome = evaluate()
+    assert outcome.status == 130 and outcome.err.splitlines()[-1].startswith("stopped: the same command goes on")
+    assert "Traceback" not in outcome.err
+
+
 def without_partner(root: Path) -> None:
     (root / "transmission_layer/1.png").unlink()
 
@@ -151,6 +178,11 @@ def of_another_size(root: Path) -> None:
 def torn(root: Path) -> None:
     path = root / "blended/1.png"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def with_a_mask_too_few(root: Path) -> None:
+    with_an_empty_mask(root)
+    (root / "masks/1.png").unlink()
 
 
 def with_an_empty_mask(root: Path) -> None:
@@ -166,9 +198,10 @@ def with_an_empty_mask(root: Path) -> None:
         (of_another_size, "differ in size", (), IMAGES - 1),
         (torn, "blended/1.png", (), IMAGES - 1),
         (with_an_empty_mask, "empty mask", ("benchmark.folder.masks=pairs/masks",), IMAGES),
+        (with_a_mask_too_few, "no mask", ("benchmark.folder.masks=pairs/masks",), IMAGES),
         (lambda root: None, "count", ("benchmark.folder.count=7",), IMAGES),
     ],
-    ids=["unmatched", "size", "torn", "mask", "count"],
+    ids=["unmatched", "size", "torn", "empty mask", "no mask", "count"],
 )
 def test_bad_data_is_an_error_or_reported(
     harm: Callable[[Path], None],
@@ -189,10 +222,10 @@ def test_bad_data_is_an_error_or_reported(
     identity = summary["results"][0]["removers"]["identity"]
     assert identity["images"] == left
     reported = summary["evaluation"]["benchmarks"]["pairs"]["problems"] or identity["problems"]
-    if says == "empty mask":
+    if says.endswith("mask"):
         assert identity["metrics"]["ssim_r"]["skipped"] == 1 and identity["metrics"]["ssim"]["skipped"] == 0
     else:
-        assert reported and ("problems with the data" in outcome.out or "could not be evaluated" in outcome.out)
+        assert reported and ("1 problem with the data" in outcome.out or "could not be evaluated" in outcome.out)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,17 @@ def test_from_an_evaluation_to_a_page(evaluated: Path, command: Callable[..., Ou
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_remover_stands_beside_the_row_of_the_paper_that_it_is_given(
+    evaluated: Path, command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    outcome = command("report", "name=ours", "evaluations=[evaluations/tiny]", "paper={lb14:CRRN}")
+    assert outcome.status == 0, outcome.err
+    readme = (tmp_path / "experiments/ours/README.md").read_text()
+    assert "CRRN, here: lb14" in readme and "LB14, here" not in readme
+    outcome = command("report", "name=ours", "evaluations=[evaluations/tiny]", "paper={lb14:CRN}")
+    assert outcome.status == 1 and "the paper has no such row; choose from CRRN" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -90,6 +101,7 @@ def test_from_an_evaluation_to_a_page(evaluated: Path, command: Callable[..., Ou
         (("name=x", "evaluations=a"), "give evaluations=[a]"),
         (("name=a/b", "runs=[a]"), "is not the name of a folder"),
         (("name=x", "runs=[a]", "quality=lots"), "quality=lots is not a whole number"),
+        (("name=x", "runs=[a]", "paper=CRRN"), "give paper={LABEL:ROW}"),
         (("name=x", "+evaluation=[a]"), "did you mean evaluations?"),
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",

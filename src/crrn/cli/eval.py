@@ -17,9 +17,13 @@ from crrn.errors import ConfigError, CrrnError
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
     failures: list[CrrnError] = []
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="eval")(
-        partial(job, failures=failures)
-    )()
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="eval")(
+            partial(job, failures=failures)
+        )()
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on with what is left", file=sys.stderr)
+        sys.exit(130)
     sys.exit(1 if failures else 0)
 
 
@@ -37,7 +41,7 @@ def evaluate(
     name: str,
     evaluation_root: str,
     data_root: str,
-    removers: list[Any] | dict[str, Any],
+    removers: list[Any] | dict[str, Any] | None,
     benchmark: dict[str, Any],
     protocol: dict[str, Any],
     strict: bool,
@@ -74,19 +78,20 @@ def evaluate(
         measures["lpips"] = Lpips(perceptual["lpips_alex_weights"]).to(where)
     if perceptual["dists_weights"]:
         measures["dists"] = Dists(perceptual["dists_weights"]).to(where)
-    evaluation = Evaluation(
-        Path(evaluation_root) / name,
-        contestants(removers),
-        [build(node, f"benchmark.{key}") for key, node in benchmark.items()],
-        [build(node, f"protocol.{key}") for key, node in protocol.items()],
-        perceptual=measures,
-        device=where,
-        strict=strict,
-        save_outputs=save_outputs,
-        settings=settings,
-    )
     with Progress() as progress:
-        evaluation.run(progress)
+        evaluation = Evaluation(
+            Path(evaluation_root) / name,
+            contestants(removers or []),
+            [build(node, f"benchmark.{key}") for key, node in benchmark.items()],
+            [build(node, f"protocol.{key}") for key, node in protocol.items()],
+            perceptual=measures,
+            device=where,
+            strict=strict,
+            save_outputs=save_outputs,
+            settings=settings,
+            progress=progress,
+        )
+        evaluation.run()
     keep_cases(evaluation, cases)
     if parquet:
         for cell in evaluation.cells():

@@ -27,9 +27,13 @@ SHOWN = 10
 def main() -> None:
     """The command. Exits with status 1 where it failed or, with strict, something is wrong with the data."""
     failures: list[CrrnError] = []
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="prepare")(
-        partial(job, failures=failures)
-    )()
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="prepare")(
+            partial(job, failures=failures)
+        )()
+    except KeyboardInterrupt:
+        print("stopped: nothing is half-done; give the same command again", file=sys.stderr)
+        sys.exit(130)
     sys.exit(1 if failures else 0)
 
 

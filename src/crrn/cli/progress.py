@@ -23,6 +23,7 @@ class Progress:
         self.bars = Bars(*columns, console=Console(stderr=True), disable=not self.terminal)
         self.tasks: dict[str, object] = {}
         self.began: dict[str, tuple[float, float]] = {}
+        self.ended: set[str] = set()
         self.last = 0.0
 
     def __enter__(self) -> Progress:
@@ -39,7 +40,13 @@ class Progress:
             self.tasks[what] = self.bars.add_task(what, total=of)
             self.began[what] = (time.monotonic(), done)
         self.bars.update(self.tasks[what], completed=done)  # type: ignore[arg-type]
-        if not self.terminal and (done == of or time.monotonic() - self.last > SECONDS):
+        if done < of:
+            self.ended.discard(what)
+        elif what in self.ended:  # counted in megabytes, many calls say that all is done
+            return
+        else:
+            self.ended.add(what)
+        if not self.terminal and (done >= of or time.monotonic() - self.last > SECONDS):
             self.last = time.monotonic()
             print(f"{what}: {int(done)}/{of}{self._left(what, done, of)}", file=sys.stderr, flush=True)
 

@@ -39,7 +39,7 @@ def report(
     answer: str,
     evaluations: list[str],
     runs: list[str],
-    paper: dict[str, str],
+    paper: dict[str, str] | None,
     pictures: int,
     quality: int,
 ) -> None:
@@ -50,6 +50,8 @@ def report(
     for key, number in (("pictures", pictures), ("quality", quality)):
         if not isinstance(number, int) or isinstance(number, bool):
             raise ConfigError(f"{key}={number} is not a whole number.")
+    if paper is not None and not isinstance(paper, dict):
+        raise ConfigError(f"paper={paper} names no remover: give paper={{LABEL:ROW}}, as in paper={{ours:CRRN}}.")
     if Path(str(name)).name != str(name):
         raise ConfigError(f"name={name} is not the name of a folder: give one without / in it.")
     if not evaluations and not runs:

@@ -21,6 +21,8 @@ def keep_cases(evaluation: Evaluation, each: int) -> None:
     They are ranked by the last remover's gain over the identity in the protocol's first metric; without ground truth,
     by how much it changed. Cases that are there already, from an earlier start, are kept.
     """
+    if each < 1:
+        return
     protocol = evaluation.protocols[0]
     for benchmark in evaluation.benchmarks:
         tables = read_tables(evaluation.folder, evaluation.record, benchmark.name, protocol)
@@ -52,7 +54,7 @@ def keep_cases(evaluation: Evaluation, each: int) -> None:
 
 def choose(tables: Sequence[Table], protocol: Any, each: int) -> dict[str, str]:
     """Case -> "worst", "median" or "best", in that order, without doubles."""
-    if not tables or each < 1:
+    if not tables:
         return {}
     order = ranking(_gains(tables), protocol)
     middle = max(0, (len(order) - each) // 2)

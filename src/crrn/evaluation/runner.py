@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from crrn.data.benchmarks import Benchmark, Case, inspect, refuse_problems
+from crrn.data.benchmarks.case import Progress, dominant
 from crrn.data.photos import Photo, read_image
 from crrn.errors import ConfigError, CrrnError, DataError, RunError
 from crrn.evaluation.contestants import Contestant, Remover, file_name
@@ -33,8 +34,6 @@ log = logging.getLogger(__name__)
 
 AHEAD = 4
 """Cases that are decoded while one is evaluated; memory does not grow with the benchmark."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class Evaluation:
         strict: any problem with the data is an error; else it is reported, and the image is in no mean.
         save_outputs: keep every estimate as PNG.
         settings: what goes into the record, plain values.
+        progress: told how far the inspection and `run` are.
 
     Raises:
         DataError: a benchmark has problems, and strict is on.
@@ -77,6 +77,7 @@ class Evaluation:
         strict: bool = True,
         save_outputs: bool = False,
         settings: Mapping[str, Any] | None = None,
+        progress: Progress = lambda what, done, of: None,
     ) -> None:
         self.folder = Path(folder)
         self.rows = list(rows)
@@ -89,7 +90,8 @@ class Evaluation:
             raise ConfigError("No protocol is given: protocol=[crrn,errnet], for example.")
         if not benchmarks:
             raise ConfigError("No benchmark is given: benchmark=[sir2,real20], for example.")
-        self.benchmarks = [inspect(benchmark) for benchmark in benchmarks]
+        self.progress = progress
+        self.benchmarks = [inspect(benchmark, progress) for benchmark in benchmarks]
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) != len(names):
             raise ConfigError(
@@ -105,6 +107,8 @@ class Evaluation:
                 refuse_problems(benchmark)
             if not benchmark.cases:
                 raise DataError(f"{benchmark.name} has no sound case; the first problem: {benchmark.problems[0]}.")
+        self._drawn = {b.name for b in self.benchmarks if any(case.mask for case in b.cases)}
+        """The benchmarks whose masks come from a folder."""
         self._opened: tuple[Contestant, Remover] | None = None
         self.record = self._record(dict(settings or {}))
 
@@ -164,12 +168,15 @@ class Evaluation:
             self._opened = (row, row.open(self.device))
         return self._opened[1]
 
-    def run(self, progress: Progress = lambda what, done, of: None) -> None:
+    def run(self) -> None:
         """Evaluates all that is not done yet.
 
         Raises:
             DataError: an image cannot be evaluated, and strict is on; all rows so far are kept.
+            CheckpointError, ConfigError, DataError: a remover cannot be loaded; each is tried before any is run.
         """
+        for row in self.rows:
+            self.opened(row)
         sizes: dict[str, list[Protocol]] = {}
         for protocol in self.protocols:
             sizes.setdefault(protocol.resize, []).append(protocol)
@@ -182,11 +189,11 @@ class Evaluation:
                     ]
                     what = f"{benchmark.name} | {row.label} | {', '.join(p.name for p in protocols)}"
                     done = len(benchmark.cases) - len(wanted)
-                    progress(what, done, len(benchmark.cases))
+                    self.progress(what, done, len(benchmark.cases))
                     for case, layered in decoded(wanted):
                         self._case(benchmark, case, layered, row, cells)
                         done += 1
-                        progress(what, done, len(benchmark.cases))
+                        self.progress(what, done, len(benchmark.cases))
 
     def _case(
         self,
@@ -220,7 +227,8 @@ class Evaluation:
                 self._save(benchmark, first, row, case, estimate)
             for protocol, cell in cells.items():
                 if case.name not in cell.done:
-                    values = self._measure(protocol, layered, mixture, estimate, layers.reflection)
+                    drawn = benchmark.name in self._drawn
+                    values = self._measure(protocol, layered, mixture, estimate, layers.reflection, drawn)
                     height, width = mixture.shape[-2:]
                     cell.add(Row(case.name, case.subset, dict(case.categories), height, width, seconds, values))
         except (DataError, ValueError) as error:
@@ -239,7 +247,13 @@ class Evaluation:
                     cell.add(Row(case.name, case.subset, dict(case.categories), problem=str(error)))
 
     def _measure(
-        self, protocol: Protocol, layered: Layered, mixture: Tensor, estimate: Tensor, reflection: Tensor | None
+        self,
+        protocol: Protocol,
+        layered: Layered,
+        mixture: Tensor,
+        estimate: Tensor,
+        reflection: Tensor | None,
+        drawn: bool,
     ) -> dict[str, float]:
         if layered.background is None:
             clipped = estimate.clamp(0, 1)
@@ -251,7 +265,7 @@ class Evaluation:
             mask = None
             if layered.mask is not None:
                 mask = torch.tensor(protocol.fit_mask(layered.mask), device=self.device)[None, None]
-            elif layered.reflection is not None:
+            elif layered.reflection is not None and not drawn:  # one mean is not made of both kinds
                 mask = derive_mask(to_tensor(protocol.fit(layered.reflection)).to(self.device))
             perceptual = self.perceptual if min(target.shape[-2:]) - 2 * protocol.crop >= 64 else {}
             values = {name: value[0] for name, value in protocol.measure(estimate, target, mask, perceptual).items()}
@@ -297,7 +311,7 @@ def decoded(cases: Sequence[Case]) -> Iterator[tuple[Case, Layered | CrrnError]]
 def read_case(case: Case) -> Layered | CrrnError:
     """A case's pictures, or the error that one of them is."""
     try:
-        mask = None if case.mask is None else read_image(case.mask).max(axis=2) > 127
+        mask = None if case.mask is None else dominant(read_image(case.mask))
         background = None if case.background is None else read_image(case.background)
         reflection = None if case.reflection is None else read_image(case.reflection)
         return Layered(read_image(case.mixture), background, reflection, mask)

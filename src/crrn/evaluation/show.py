@@ -41,7 +41,6 @@ def show(folder: Path, summary: Mapping[str, Any]) -> None:
         for y, row in enumerate(grid.rows):
             table.add_row(*(f"[bold]{cell}[/bold]" if (y, x) in grid.best else cell for x, cell in enumerate(row)))
         console.print(table)
-    console.print(
-        f"Per image: {folder / 'images'}   All tables: {folder / 'summary.md'}",
-        markup=False,
-    )
+    places = {"Per image": "images", "All tables": "summary.md", "Worst, median and best cases": "cases"}
+    found = (f"{what}: {folder / name}" for what, name in places.items() if (folder / name).exists())
+    console.print("   ".join(found), markup=False)

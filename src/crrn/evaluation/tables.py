@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from crrn.evaluation.store import WITHOUT_TRUTH
-from crrn.metrics.protocols import LOWER_IS_BETTER
+from crrn.metrics.protocols import LOWER_IS_BETTER, PERCEPTUAL
 
 LABELS = {
     "ssim": "SSIM",
@@ -92,39 +93,51 @@ def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     facts = record["benchmarks"][result["benchmark"]]
     subsets = ", ".join(f"{name} {count}" for name, count in facts["subsets"].items())
     lines = [
-        f"{facts['images']} images ({subsets}), fingerprint {result['fingerprint']}.",
+        f"{counted(facts['images'], 'image')} ({subsets}), fingerprint {result['fingerprint']}.",
         f"Protocol {result['protocol']} ({result['recipe']}): {record['protocols'][result['protocol']]['describe']}.",
     ]
     metrics = {metric for entry in result["removers"].values() for metric in entry["metrics"]}
     if metrics & {"ssim_r", "si_r"}:
         lines.append(f"Masks of SSIMr and SIr: {result['masks']}.")
-    if metrics <= set(WITHOUT_TRUTH):
+    scored = metrics - set(WITHOUT_TRUTH)
+    if metrics and not scored:
         lines.append(
             "No ground truth: Change is the mean |B − I|, Residual the mean |I − B − R|; neither is a quality."
         )
-    skipped = {
-        entry["metrics"][metric]["skipped"]
-        for entry in result["removers"].values()
-        for metric in entry["metrics"]
-        if metric.endswith("_r")
-    }
-    if skipped - {0}:
-        lines.append(f"Images without a reflection-dominant region, left out of SSIMr and SIr: {max(skipped)}.")
-    missing = [
-        LABELS[m]
-        for m in record["protocols"][result["protocol"]]["recipe"]["metrics"]
-        if m in ("lpips", "dists") and m not in metrics
+    skipped: Counter[str] = Counter()
+    for entry in result["removers"].values():
+        skipped |= Counter({metric: value["skipped"] for metric, value in entry["metrics"].items()})
+    regional = max((count for metric, count in skipped.items() if metric.endswith("_r")), default=0)
+    if regional:
+        lines.append(f"Images without a reflection-dominant region, left out of SSIMr and SIr: {regional}.")
+    lines += [
+        f"Images that are flat or too small for {LABELS[metric]}, left out of its mean: {count}."
+        for metric, count in sorted(skipped.items())
+        if not metric.endswith("_r") and metric not in WITHOUT_TRUTH
     ]
-    if missing and not metrics <= set(WITHOUT_TRUTH):
-        lines.append(f"{' and '.join(missing)} left out: no backbone weights were given.")
+    missing = [
+        metric
+        for metric in record["protocols"][result["protocol"]]["recipe"]["metrics"]
+        if metric in PERCEPTUAL and metric not in {*metrics, *record["perceptual"]}
+    ]
+    if missing and scored:
+        lines.append(f"{' and '.join(LABELS[metric] for metric in missing)} left out: no backbone weights were given.")
     if facts["problems"]:
         lines.append(
-            f"{len(facts['problems'])} problems with the data; the first: {facts['problems'][0]['where']}: "
+            f"{counted(len(facts['problems']), 'problem')} with the data; the first: {facts['problems'][0]['where']}: "
             f"{facts['problems'][0]['what']}."
         )
     failed = {label: len(entry["problems"]) for label, entry in result["removers"].items() if entry["problems"]}
-    lines += [f"{label}: {count} images could not be evaluated and are in no mean." for label, count in failed.items()]
+    lines += [
+        f"{label}: {counted(count, 'image')} could not be evaluated, left out of all means."
+        for label, count in failed.items()
+    ]
     return lines
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def part_grid(result: Mapping[str, Any], kind: str) -> Grid | None:

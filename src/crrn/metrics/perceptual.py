@@ -113,8 +113,10 @@ def read_features(path: Path | str, backbone: str, setting: str) -> dict[str, Te
         }
     except (OSError, SafetensorError, RuntimeError, AttributeError, ValueError, EOFError, KeyError) as error:
         raise WeightsError(f"{path} is not a file of weights ({type(error).__name__}): {remedy}.") from error
-    except Exception as error:  # pickle's own errors, for a file that holds more than weights
-        raise WeightsError(f"{path} holds more than weights, which crrn does not load: {remedy}.") from error
+    except Exception as error:  # pickle's own errors
+        raise WeightsError(
+            f"{path} is no file of weights, or holds more than weights, which crrn does not load: {remedy}."
+        ) from error
 
 
 def load_features(network: nn.Module, features: dict[str, Tensor], path: Path | str, backbone: str) -> None:

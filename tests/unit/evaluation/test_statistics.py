@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -40,6 +41,21 @@ def test_removers_are_compared_on_the_images_they_share() -> None:
     assert found["count"] == 25 and found["difference"] == pytest.approx(np.mean(differences))
     assert found["p"] == pytest.approx(stats.wilcoxon(differences).pvalue)
     assert compare(first, first, dict.fromkeys(first, ""), "images")["p"] is None
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 3])
+def test_the_paired_test_is_exact_where_images_are_few(zeros: int) -> None:
+    """Against all ways to give signs to the ranks, zeros dropped, ties sharing their ranks."""
+    differences = np.round(np.random.default_rng(0).normal(0.4, 1, 9), 1)
+    differences[:zeros] = 0
+    some = differences[differences != 0]
+    ranks = stats.rankdata(np.abs(some))
+    reached = abs(ranks @ np.sign(some))
+    all_signs = np.array(list(product((-1, 1), repeat=len(some))))
+    expected = np.mean(np.abs(all_signs @ ranks) >= reached - 1e-9)
+    first = {str(n): float(value) for n, value in enumerate(differences)}
+    found = compare(first, dict.fromkeys(first, 0.0), dict.fromkeys(first, ""), "images")
+    assert found["p"] == pytest.approx(expected) and found["count"] == 9
 
 
 def test_holm_steps_down() -> None:

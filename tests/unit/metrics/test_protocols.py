@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tests.conftest import write_photo
 
@@ -26,9 +27,19 @@ def read(path: Path) -> Photo:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-@pytest.fixture(scope="module", params=["made", "smooth-3"])
+def photos_of_skimage() -> tuple[Photo, Photo]:
+    """A cat and a cup of coffee, which scikit-image brings along, at an odd size."""
+    return np.array(data.chelsea()[:, :449]), np.array(data.coffee()[70:370, 90:539])
+
+
+@pytest.fixture(scope="module", params=["made", "photos", "smooth-3"])
 def triplet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Photo, Photo, Photo]:
-    """Mixture, background, reflection: made on the spot at an odd size, or real ones where they are at hand."""
+    """Mixture, background, reflection: made on the spot at an odd size, of two photos, or real ones where they are at
+    hand."""
+    if request.param == "photos":
+        background, reflection = photos_of_skimage()
+        reflection //= 3
+        return (background * 0.7 + reflection).clip(0, 255).astype(np.uint8), background, reflection
     if request.param != "made":
         if not CEILNET.is_dir():
             pytest.skip("CEILNet's images are not here")

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from crrn.data.photos import upright_size
+import numpy as np
+from numpy.typing import NDArray
+
+from crrn.data.photos import Photo, upright_size
 from crrn.data.sources import photos_below
 from crrn.data.threads import in_threads
 from crrn.errors import DataError
@@ -130,6 +133,11 @@ def inspect(benchmark: Benchmark, progress: Progress = lambda what, done, of: No
     return replace(
         benchmark, cases=tuple(sound), problems=tuple(problems), fingerprint=digest.hexdigest(), notes=tuple(notes)
     )
+
+
+def dominant(mask: Photo) -> NDArray[np.bool_]:
+    """The region that a mask's picture shows, (H, W): white on black, by the brightest of the channels."""
+    return np.asarray(mask.max(axis=2) > 127)
 
 
 def count_problems(benchmark: Benchmark) -> list[Problem]:

@@ -11,7 +11,7 @@ from crrn.data.benchmarks.pairs import existing, match, role_files
 from crrn.errors import DataError
 
 ROLES = {"m": "mixture", "t": "background", "r": "reflection"}
-FORM = re.compile(r"(?P<scene>.+)_(?P<role>[MTR])(?P<crop>(?:_.*)?)")
+FORM = re.compile(r"(?P<scene>.+)_(?P<role>[MTR])(?P<crop>(?:[^A-Za-z].*)?)")
 COLUMNS = ("type", "reflection", "ghost", "motion", "split")
 SPLITS = {"0": "train", "1": "val", "2": "test"}
 

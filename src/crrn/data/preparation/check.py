@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crrn import __version__
 from crrn.data.benchmarks import Benchmark, Case, Problem, inspect
-from crrn.data.benchmarks.case import Progress
+from crrn.data.benchmarks.case import Progress, dominant
 from crrn.data.photos import read_image
 from crrn.data.threads import in_threads
 from crrn.errors import DataError
@@ -37,11 +37,13 @@ class _Look:
     pictures: Mapping[str, bytes] | None = None
     """A digest of the pixels, by role; None where a file cannot be decoded."""
     problem: Problem | None = None
+    """Why it cannot be decoded, or that its mask is empty."""
 
 
 def check(benchmark: Benchmark, progress: Progress = lambda what, done, of: None) -> Checked:
-    """All that `crrn.data.benchmarks.inspect` finds; images that begin well and cannot be decoded; and pictures that
-    are there twice, by their pixels: two cases with one mixture, or a mixture that is its own background.
+    """All that `crrn.data.benchmarks.inspect` finds; images that begin well and cannot be decoded; masks that are
+    empty; and pictures that are there twice, by their pixels: two cases with one mixture, or a mixture that is its own
+    background.
 
     The fingerprint is the one that `crrn.evaluation` computes for the same files.
     """
@@ -51,9 +53,9 @@ def check(benchmark: Benchmark, progress: Progress = lambda what, done, of: None
     looks = in_threads(_look, inspected.cases)
     for number, (case, look) in enumerate(zip(inspected.cases, looks, strict=True), start=1):
         progress(f"{benchmark.name}: every image", number, len(inspected.cases))
-        if look.pictures is None:
-            assert look.problem is not None
+        if look.problem is not None:
             problems.append(look.problem)
+        if look.pictures is None:
             continue
         sound.append(case)
         sizes[case.name] = look.size
@@ -97,12 +99,14 @@ def write_index(checked: Checked, path: Path) -> None:
 
 
 def _look(case: Case) -> _Look:
-    pictures, size = {}, (0, 0)
+    pictures, size, problem = {}, (0, 0), None
     try:
         for role, file in case.files().items():
             photo = read_image(file)
             size = photo.shape[0], photo.shape[1]
+            if role == "mask" and not dominant(photo).any():
+                problem = Problem("mask", case.name, f"{file} is an empty mask")
             pictures[role] = hashlib.blake2b(repr(photo.shape).encode() + photo.tobytes(), digest_size=16).digest()
     except DataError as error:
         return _Look(problem=Problem("unreadable", case.name, str(error).rpartition(": ")[0]))
-    return _Look(size, pictures)
+    return _Look(size, pictures, problem)

@@ -170,6 +170,15 @@ def test_cdr_converted_and_by_split(tmp_path: Path) -> None:
     assert problems(everything) == [("count", "cdr")]  # 1,063 are published
 
 
+@pytest.mark.parametrize("rest", ["", "_0", "-0", "_5531_0"])
+def test_cdr_names_may_go_on_behind_the_role(rest: str, tmp_path: Path) -> None:
+    for role in "MTR":
+        write(tmp_path / f"C1/5532_{role}{rest}.png")
+    (tmp_path / "annotation.csv").write_text("name,type,reflection,ghost,motion,split\nC1/5532,SRST,strong,0,0,2\n")
+    (case,) = benchmarks.cdr(tmp_path, split="test").cases
+    assert case.categories["type"] == "SRST" and case.background is not None and case.reflection is not None
+
+
 def test_openrr_as_a_training_split_and_without_ground_truth(tmp_path: Path) -> None:
     layers(tmp_path / "train_2", "1.jpg", "2.jpg", folders=("blended", "transmission_layer", "reflection_layer"))
     write(tmp_path / "test_1_blended/1.jpg")

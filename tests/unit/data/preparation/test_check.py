@@ -62,6 +62,16 @@ def test_what_only_pixels_show(harm: Callable[[Path], None], kind: str, says: st
     assert checked.benchmark.fingerprint == inspect(paired_folder(pairs)).fingerprint
 
 
+def test_an_empty_mask_is_named_and_its_case_stays(pairs: Path) -> None:
+    for n in range(4):
+        (pairs / "masks").mkdir(exist_ok=True)
+        Image.fromarray(np.full((12, 16), 255 * (n != 2), np.uint8)).save(pairs / f"masks/{n}.png")
+    checked = check(paired_folder(pairs, masks=pairs / "masks"))
+    (problem,) = checked.benchmark.problems
+    assert (problem.kind, problem.where) == ("mask", "2") and problem.what.endswith("2.png is an empty mask")
+    assert len(checked.benchmark.cases) == 4
+
+
 def test_the_index_holds_each_case_and_is_the_same_again(pairs: Path) -> None:
     write(pairs / "reflection_layer/2.png", 99)
     seen: list[tuple[str, int, int]] = []

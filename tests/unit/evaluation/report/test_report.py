@@ -119,6 +119,7 @@ def test_latex_is_balanced_and_escaped(report: Path) -> None:
         for line in (line for line in body.splitlines() if line.endswith(r"\\")):
             assert len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1
     assert escape("50 % of a_b & -0.5") == r"50 \% of a\_b \& $-$0.5"
+    assert escape("|B − I|") == r"$|$B $-$ I$|$"
 
 
 def test_the_same_matter_gives_the_same_bytes(
