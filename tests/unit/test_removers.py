@@ -14,7 +14,7 @@ from crrn.solvers import SOLVERS, WS16
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_constant_is_an_option(name):
-    constants = {option: value for option, value in SOLVERS[name]().config.items()}
+    constants = SOLVERS[name]().config
     assert constants.keys() == inspect.signature(SOLVERS[name]).parameters.keys() - {"progress"}
     plain = {option: list(value) if isinstance(value, tuple) else value for option, value in constants.items()}
     assert load_remover({"name": name, **plain}).config == constants

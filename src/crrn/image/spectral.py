@@ -64,8 +64,8 @@ def packed_dct2(image: Tensor) -> Tensor:
         (..., H, W // 2 + 1), complex.
     """
     height, width = image.shape[-2:]
-    rows = image.index_select(-2, _forth_and_back(height, image.device))
-    shuffled = torch.cat((rows[..., ::2], rows[..., 1::2].flip(-1)), dim=-1)
+    shuffled = torch.cat((image[..., ::2], image[..., 1::2].flip(-1)), dim=-1)
+    shuffled = shuffled.index_select(-2, _forth_and_back(height, image.device))
     coefficients = torch.fft.rfft2(shuffled).mul_(2 * _twists(height, width, image))
     # With a twisted row p[k], C[k] = p[k] + i p[H - k]; row 0 is its own partner.
     mirrored = coefficients[..., 1:, :].flip(-2)

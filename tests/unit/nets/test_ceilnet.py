@@ -125,14 +125,17 @@ def test_published_layers():
     """Kind, channels in and out, kernel, stride of every convolution, and what follows it."""
     same = ("Conv2d", 64, 64, 3, 1)
     for network, channels_out in ((EdgeNet(), 1), (ImageNet(), 3)):
-        convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
-        layers = [(type(m).__name__, m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0]) for m in convolutions]
+        layers = [
+            (type(m).__name__, m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0])
+            for m in network.modules()
+            if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+        ]
         encoder = [("Conv2d", 4, 64, 3, 1), same, ("Conv2d", 64, 64, 3, 2)]
         decoder = [("ConvTranspose2d", 64, 64, 4, 2), same, ("Conv2d", 64, channels_out, 1, 1)]
         assert layers == [*encoder, *[same] * 26, *decoder]
-        for block in network.blocks:
-            assert [type(m).__name__ for m in block.branch] == ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d"]
         unit = ["BatchNorm2d", "ReLU"]
+        for block in network.blocks:
+            assert [type(m).__name__ for m in block.branch] == ["Conv2d", *unit, "Conv2d", "BatchNorm2d"]
         assert [type(m).__name__ for m in network.encoder] == ["Conv2d", *unit] * 3
         assert [type(m).__name__ for m in network.decoder] == ["ConvTranspose2d", *unit, "Conv2d", *unit, "Conv2d"]
 
