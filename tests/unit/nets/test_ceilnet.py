@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from crrn.errors import ConfigError
+from crrn.errors import ConfigError, DataError
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.nets import build_network
@@ -89,6 +89,13 @@ def test_any_size(size):
     assert layers.background.shape == mixture.shape and layers.gradient.shape == (2, 1, *size)
     # an untrained network's layers are far larger than their sum, which keeps their rounding
     torch.testing.assert_close(layers.background + layers.reflection, mixture, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 4, 8, 8), (1, 3, 0, 8)])
+@pytest.mark.parametrize("network", [CEILNet, EdgeNet, ImageNet])
+def test_refuses_other_shapes(network, shape):
+    with pytest.raises(DataError, match=r"give \(N, 3, H, W\)"):
+        network(WIDTH)(torch.rand(shape))
 
 
 @pytest.mark.parametrize("size", [(1, 5), (4, 1), (1, 1)])
