@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,12 @@ def load_remover(name: RemoverName, device: str | torch.device = "cpu") -> nn.Mo
         CheckpointError: the checkpoint is missing or cannot be read.
     """
     options = {key: value for key, value in name.items() if key != "name"} if isinstance(name, Mapping) else {}
-    name = str(name["name"]) if isinstance(name, Mapping) else str(name)
+    name = _plain_name(name)
     if name in SOLVERS:
+        known = [option for option in inspect.signature(SOLVERS[name]).parameters if option != "progress"]
+        unknown = [option for option in options if option not in known]
+        if unknown:
+            raise ConfigError(f"{name} has no option {unknown[0]}; it has {', '.join(known) or 'none'}.")
         try:
             return SOLVERS[name](**options).to(device).eval()
         except TypeError as error:
@@ -59,10 +64,17 @@ def checkpoint_path(name: str) -> Path:
     )
 
 
+def _plain_name(name: RemoverName) -> str:
+    """A name without its options."""
+    if isinstance(name, Mapping) and "name" not in name:
+        raise ConfigError(f"The remover {dict(name)} has no name: give its solver's, as in {{name:lb14,OPTION:VALUE}}.")
+    return str(name["name"]) if isinstance(name, Mapping) else str(name)
+
+
 def remover_label(name: RemoverName) -> str:
     """What tables call a remover: a solver's name with its options, or the run and stage that a checkpoint lies in."""
     if isinstance(name, Mapping):
-        return " ".join([str(name["name"]), *(f"{key}={value}" for key, value in name.items() if key != "name")])
+        return " ".join([_plain_name(name), *(f"{key}={value}" for key, value in name.items() if key != "name")])
     if name in SOLVERS:
         return name
     path = Path(name)

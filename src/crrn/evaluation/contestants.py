@@ -117,7 +117,7 @@ def contestants(removers: Sequence[RemoverName] | Mapping[str, RemoverName]) -> 
         removers: names, or names by label.
 
     Raises:
-        ConfigError: two rows have one label, or a name is unknown.
+        ConfigError: two rows have one label, or a name or a solver's option is unknown.
     """
     if isinstance(removers, str):
         raise ConfigError(f"removers={removers} is not a list: give removers=[{removers}].")
@@ -128,6 +128,9 @@ def contestants(removers: Sequence[RemoverName] | Mapping[str, RemoverName]) -> 
     doubled = sorted({label for label in labels if labels.count(label) > 1})
     if doubled:
         raise ConfigError(f"Two removers would be called {doubled[0]}: give labels, as in removers={{LABEL:PATH,...}}.")
+    for _, name in pairs:
+        if isinstance(name, Mapping):
+            load_remover(name)  # a wrong option is said now, not after the rows before it
     return [
         Contestant(label, name, _digest(name)) for label, name in sorted(pairs, key=lambda pair: pair[1] != "identity")
     ]

@@ -69,7 +69,8 @@ def add_neighbours(result: Tensor, image: Tensor) -> Tensor:
 def _difference(image: Tensor, dim: int, border: Border) -> Tensor:
     if border == "circular":
         return image.roll(-1, dim) - image
-    result = torch.zeros_like(image)
+    result = torch.empty_like(image)
     inner = result.shape[dim] - 1
     torch.sub(image.narrow(dim, 1, inner), image.narrow(dim, 0, inner), out=result.narrow(dim, 0, inner))
+    result.narrow(dim, inner, 1).zero_()
     return result

@@ -65,25 +65,26 @@ def packed_dct2(image: Tensor) -> Tensor:
     """
     height, width = image.shape[-2:]
     shuffled = torch.cat((image[..., ::2], image[..., 1::2].flip(-1)), dim=-1)
-    shuffled = torch.cat((shuffled[..., ::2, :], shuffled[..., 1::2, :].flip(-2)), dim=-2)
-    spectrum = torch.fft.rfft2(shuffled).mul_(_twist(width // 2 + 1, width, image))
-    twist = _twist(height, height, image)[:, None]
-    return torch.addcmul(_negated(spectrum) * (2 * twist.conj()), spectrum, 2 * twist)
+    shuffled = shuffled.index_select(-2, _forth_and_back(height, image.device))
+    coefficients = torch.fft.rfft2(shuffled).mul_(2 * _twists(height, width, image))
+    # With a twisted row p[k], C[k] = p[k] + i p[H - k]; row 0 is its own partner.
+    mirrored = coefficients[..., 1:, :].flip(-2)
+    coefficients[..., 1:, :].add_(mirrored, alpha=1j)
+    coefficients[..., 0, :] *= 2
+    return coefficients
 
 
 def packed_idct2(coefficients: Tensor, width: int) -> Tensor:
-    """The inverse of `packed_dct2`; `width` tells W, of which the packed layout keeps only the half."""
-    height, half = coefficients.shape[-2:]
-    mirrored = _negated(coefficients) * -1j
-    mirrored[..., 0, :] = 0
-    spectrum = mirrored.add_(coefficients).mul_(_twist(height, height, mirrored.real).conj()[:, None] / 4)
-    spectrum.mul_(_twist(half, width, mirrored.real).conj())
-    shuffled = torch.fft.irfft2(spectrum, s=(height, width))
-    result = torch.empty_like(shuffled)
-    result[..., ::2, :] = shuffled[..., : (height + 1) // 2, :]
-    result[..., 1::2, :] = shuffled[..., (height + 1) // 2 :, :].flip(-2)
-    shuffled[..., ::2] = result[..., : (width + 1) // 2]
-    shuffled[..., 1::2] = result[..., (width + 1) // 2 :].flip(-1)
+    """The inverse of `packed_dct2`, which overwrites its argument; `width` tells W, of which the packed layout keeps
+    only the half."""
+    height = coefficients.shape[-2]
+    mirrored = coefficients[..., 1:, :].flip(-2)
+    coefficients[..., 1:, :].add_(mirrored, alpha=-1j)
+    coefficients.mul_(_twists(height, width, coefficients.real).conj() / 4)
+    shuffled = torch.fft.irfft2(coefficients, s=(height, width))
+    rows = shuffled.index_select(-2, _forth_and_back(height, shuffled.device).argsort())
+    shuffled[..., ::2] = rows[..., : (width + 1) // 2]
+    shuffled[..., 1::2] = rows[..., (width + 1) // 2 :].flip(-1)
     return shuffled
 
 
@@ -93,12 +94,18 @@ def _quarter_waves(count: int, size: int, like: Tensor) -> Tensor:
     return 4 * torch.sin(k * (math.pi / size)).square()
 
 
+def _twists(height: int, width: int, like: Tensor) -> Tensor:
+    """exp(-i pi (k / 2H + l / 2W)), (H, W // 2 + 1)."""
+    return _twist(height, height, like)[:, None] * _twist(width // 2 + 1, width, like)
+
+
 def _twist(count: int, size: int, like: Tensor) -> Tensor:
     """exp(-i pi k / 2 size), k = 0 .. count - 1."""
     angle = torch.arange(count, dtype=like.dtype, device=like.device) * (-math.pi / (2 * size))
     return torch.polar(torch.ones_like(angle), angle)
 
 
-def _negated(spectrum: Tensor) -> Tensor:
-    """The rows -k mod H."""
-    return spectrum.flip(-2).roll(1, -2)
+def _forth_and_back(size: int, device: torch.device) -> Tensor:
+    """0, 2, 4 .. and then .. 5, 3, 1, below `size`."""
+    index = torch.arange(size, device=device)
+    return torch.cat((index[::2], index[1::2].flip(0)))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crrn.image.padding import crop, pad_to_multiple
+from crrn.image.shape import check_shape
 from crrn.layers import Layers
 from crrn.nets.blocks import initialise, scaled
 from crrn.nets.network import Network
@@ -115,7 +116,11 @@ class EdgeNet(Cascaded):
         Returns:
             Layers with `gradient`, (N, 1, H, W), an estimate of `edge_map` of the background, unclipped, of the
             mixture's dtype.
+
+        Raises:
+            DataError: the mixture has another shape.
         """
+        check_shape(mixture)
         return Layers(gradient=self.infer(torch.cat((mixture, edge_map(mixture)), dim=1)).to(mixture.dtype))
 
 
@@ -145,7 +150,11 @@ class ImageNet(Cascaded):
 
         Returns:
             Layers with `background` and `reflection`, unclipped, of the mixture's dtype.
+
+        Raises:
+            DataError: the mixture has another shape.
         """
+        check_shape(mixture)
         edges = edge_map(mixture) if edges is None else edges
         background = self.infer(torch.cat((mixture, edges), dim=1)).to(mixture.dtype)
         return Layers(background, mixture - background)

@@ -81,7 +81,8 @@ class LB14(Solver):
         kept = differences(background, "circular")
         lost = list(differences(mixture, "circular")) if background is not mixture else list(kept)
         for excess, gradient in zip(lost, kept, strict=True):
-            strong = gradient.abs().sum(1, keepdim=True) >= 1 / weight
+            size = gradient.abs().sum(1, keepdim=True)
+            strong = torch.ge(size, 1 / weight, out=size)  # factors 0 and 1
             excess -= gradient * strong
         return periodic_filter(divergence(lost[0], lost[1], "circular"), gain).add_(mixture)
 

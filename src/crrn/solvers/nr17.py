@@ -91,9 +91,12 @@ class NR17(Solver):
         betas = self.betas
         for step, beta in enumerate(betas):
             dx, dy = (du + d for du, d in zip(differences(change, "circular"), gradient, strict=True))
-            weak = (dx * dx).addcmul_(dy, dy).sum(1, keepdim=True) < self.sparsity / beta
+            square = (dx * dx).addcmul_(dy, dy).sum(1, keepdim=True)
+            strong = torch.ge(square, self.sparsity / beta, out=square)  # factors 0 and 1
             lost = divergence(
-                gradient[0] - dx.masked_fill_(weak, 0), gradient[1] - dy.masked_fill_(weak, 0), "circular"
+                torch.addcmul(gradient[0], dx, strong, value=-1),
+                torch.addcmul(gradient[1], dy, strong, value=-1),
+                "circular",
             )
             if self.inner == "closed":
                 change = self._minimum(lost, beta)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from crrn.errors import ConfigError, DataError
+from crrn.image.shape import check_shape
 from crrn.layers import Layers, Remover
 
 BRIGHTNESS = ("raw", "mean")
@@ -86,11 +87,7 @@ class Solver(Remover):
 
 def check_mixture(mixture: Tensor) -> None:
     """DataError unless the tensor is (N, 3, H, W) with H, W >= 1, floating point and finite."""
-    if mixture.ndim != 4 or mixture.shape[1] != 3 or 0 in mixture.shape[2:]:
-        raise DataError(
-            f"a mixture of shape {tuple(mixture.shape)} cannot be separated: give (N, 3, H, W); repeat a grey image's "
-            "channel three times"
-        )
+    check_shape(mixture)
     if not mixture.is_floating_point():
         raise DataError(f"a mixture of {mixture.dtype} cannot be separated: give floating point in [0, 1]")
     # The sum is several times faster to look at, and tells all but an overflow apart.

@@ -94,7 +94,9 @@ class WS16(Solver):
         self.edge_weight = checked("edge_weight", edge_weight, 0, open_low=True)
         self.edge_second_weight = checked("edge_second_weight", edge_second_weight, 0)
         self.floor = checked("floor", floor, 0, open_low=True)
-        self.published_weights = bool(published_weights)
+        if not isinstance(published_weights, bool):
+            raise ConfigError(f"published_weights={published_weights} is neither true nor false")
+        self.published_weights = published_weights
         self.tolerance = checked("tolerance", tolerance, 0, 1, open_low=True)
         self.solver_iterations = checked_count("solver_iterations", solver_iterations)
         self.config = self._settings()

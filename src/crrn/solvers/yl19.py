@@ -51,13 +51,18 @@ class YL19(Solver):
         # Written for what T lacks of Y, T = Y - D: float32 then rounds the small D, where the equation for T itself
         # would divide Y's rounding by epsilon. With K = -L and div(grad Y) = L Y,
         # (mu K^2 + lambda K + epsilon) D = ((mu - 1) K^2 + lambda K) Y - K div((1 - delta_h) grad Y).
-        dx, dy = differences(mixture, "replicate")
-        strong = torch.addcmul(dx * dx, dy, dy) > self.threshold**2
-        weak = divergence(dx.masked_fill_(strong, 0), dy.masked_fill_(strong, 0), "replicate")
-        lost = neumann_filter(weak, lambda k: -k / self._symbol(k))
+        lost = neumann_filter(self._weak(mixture), lambda k: -k / self._symbol(k))
         if self.mu != 1 or self.lambda_ != 0:
             lost += neumann_filter(mixture, lambda k: k * ((self.mu - 1) * k + self.lambda_) / self._symbol(k))
         return mixture - lost
 
+    def _weak(self, mixture: Tensor) -> Tensor:
+        """div((1 - delta_h) grad Y)."""
+        dx, dy = differences(mixture, "replicate")
+        square = (dx * dx).addcmul_(dy, dy)
+        # Factors 0 and 1 in the numbers' own type: filling by a mask of booleans takes a CPU ten times as long.
+        weak = torch.le(square, self.threshold**2, out=square)
+        return divergence(dx.mul_(weak), dy.mul_(weak), "replicate")
+
     def _symbol(self, k: Tensor) -> Tensor:
-        return k * (self.mu * k + self.lambda_) + self.epsilon
+        return (self.mu * k).add_(self.lambda_).mul_(k).add_(self.epsilon)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from crrn.errors import ConfigError
+from crrn.errors import ConfigError, DataError
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.nets import build_network
@@ -91,6 +91,13 @@ def test_any_size(size):
     torch.testing.assert_close(layers.background + layers.reflection, mixture, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 1, 8, 8), (1, 4, 8, 8), (1, 3, 0, 8)])
+@pytest.mark.parametrize("network", [CEILNet, EdgeNet, ImageNet])
+def test_refuses_other_shapes(network, shape):
+    with pytest.raises(DataError, match=r"give \(N, 3, H, W\)"):
+        network(WIDTH)(torch.rand(shape))
+
+
 @pytest.mark.parametrize("size", [(1, 5), (4, 1), (1, 1)])
 def test_losses_of_thin_images_are_finite(size):
     estimate = torch.rand(1, 3, *size, requires_grad=True)
@@ -121,14 +128,23 @@ def test_each_stage_has_its_part_and_parts_can_be_built_alone():
             torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=0, atol=0)
 
 
-def test_published_structure():
+def test_published_layers():
+    """Kind, channels in and out, kernel, stride of every convolution, and what follows it."""
+    same = ("Conv2d", 64, 64, 3, 1)
     for network, channels_out in ((EdgeNet(), 1), (ImageNet(), 3)):
-        convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
-        assert len(convolutions) == 3 + 2 * 13 + 3
-        weights = (4 * 64 + 30 * 64 * 64) * 9 - 64 * 64 * 9 + 64 * 64 * 16 + 64 * channels_out
-        assert sum(m.weight.numel() for m in convolutions) == weights
-        strides = [m.stride[0] for m in convolutions]
-        assert strides == [1, 1, 2, *[1] * 26, 2, 1, 1]
+        layers = [
+            (type(m).__name__, m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0])
+            for m in network.modules()
+            if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+        ]
+        encoder = [("Conv2d", 4, 64, 3, 1), same, ("Conv2d", 64, 64, 3, 2)]
+        decoder = [("ConvTranspose2d", 64, 64, 4, 2), same, ("Conv2d", 64, channels_out, 1, 1)]
+        assert layers == [*encoder, *[same] * 26, *decoder]
+        unit = ["BatchNorm2d", "ReLU"]
+        for block in network.blocks:
+            assert [type(m).__name__ for m in block.branch] == ["Conv2d", *unit, "Conv2d", "BatchNorm2d"]
+        assert [type(m).__name__ for m in network.encoder] == ["Conv2d", *unit] * 3
+        assert [type(m).__name__ for m in network.decoder] == ["ConvTranspose2d", *unit, "Conv2d", *unit, "Conv2d"]
 
 
 def test_learns_to_remove_a_reflection():

@@ -1,0 +1,47 @@
+"""Removers by name and options."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from crrn.errors import ConfigError
+from crrn.evaluation.contestants import contestants
+from crrn.removers import load_remover, remover_label
+from crrn.solvers import SOLVERS, WS16
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_constant_is_an_option(name):
+    constants = SOLVERS[name]().config
+    assert constants.keys() == inspect.signature(SOLVERS[name]).parameters.keys() - {"progress"}
+    plain = {option: list(value) if isinstance(value, tuple) else value for option, value in constants.items()}
+    assert load_remover({"name": name, **plain}).config == constants
+
+
+def test_options_reach_the_solver_and_its_label():
+    name = {"name": "ws16", "blurs": [3, 5], "published_weights": True}
+    solver = load_remover(name)
+    assert isinstance(solver, WS16) and solver.blurs == (3, 5) and solver.published_weights
+    assert remover_label(name) == "ws16 blurs=[3, 5] published_weights=True"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lb15", "There is no remover 'lb15'"),
+        ({"name": "lb14", "nonsense": 1}, "lb14 has no option nonsense; it has smoothness, threshold"),
+        ({"name": "lb14", "progress": 1}, "lb14 has no option progress"),
+        ({"name": "identity", "threshold": 1}, "identity has no option threshold; it has none"),
+        ({"name": "yl19", "threshold": [1]}, r"threshold=\[1\] is out of range"),
+        ({"name": "ws16", "blurs": 3}, "ws16 cannot be made with {'blurs': 3}"),
+        ({"name": "runs/x", "threshold": 1}, "runs/x takes no options, as threshold"),
+        ({"nam": "lb14"}, "has no name"),
+    ],
+)
+def test_wrong_names_and_options_are_said_before_anything_is_evaluated(name, message):
+    with pytest.raises(ConfigError, match=message):
+        load_remover(name)
+    with pytest.raises(ConfigError, match=message):
+        contestants(["yl19", name])
