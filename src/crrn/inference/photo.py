@@ -181,30 +181,20 @@ def write_photo(path: str | Path, image: Tensor, like: Photo, quality: int = QUA
 
 def encode(file: IO[bytes], photo: Photo, quality: int = QUALITY) -> None:
     """Write a photo into an open file; see `write_photo`."""
-    if photo.format == "TIFF":
-        _encode_tiff(file, photo)
-    elif photo.format == "PNG" and photo.bits == 16:
-        _encode_png16(file, photo)
-    else:
-        if photo.format == "HEIF":
-            _register_heif()
-        options: dict[str, Any] = {
-            "JPEG": {"quality": quality, "subsampling": 0, "optimize": True},
-            "PNG": {"compress_level": 4},
-            "WEBP": {"lossless": True, "exact": True} if photo.lossless else {"quality": quality, "exact": True},
-            "HEIF": {"quality": quality},
-        }[photo.format]
-        if photo.exif:
-            options["exif"] = photo.exif
-        try:
-            _picture(photo).save(file, photo.format, icc_profile=photo.icc, **options)
-        except (ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise DataError(
-                f"a picture of {photo.height}x{photo.width} pixels cannot be written as {photo.format} ({error}): "
-                "convert the photo to PNG or TIFF."
-            ) from error
+    try:
+        if photo.format == "TIFF":
+            _encode_tiff(file, photo)
+        elif photo.format == "PNG" and photo.bits == 16:
+            _encode_png16(file, photo)
+        else:
+            _encode_by_pillow(file, photo, quality)
+    except Exception as error:  # the encoders' own errors, of many kinds
+        if isinstance(error, OSError) and error.errno is not None:  # as a full disk
+            raise
+        raise DataError(
+            f"a picture of {photo.height}x{photo.width} pixels cannot be written as {photo.format} ({error}): "
+            "convert the photo to PNG or TIFF."
+        ) from error
 
 
 @contextmanager
@@ -363,6 +353,20 @@ def _picture(photo: Photo) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def _encode_by_pillow(file: IO[bytes], photo: Photo, quality: int) -> None:
+    options: dict[str, Any] = {
+        "JPEG": {"quality": quality, "subsampling": 0, "optimize": True},
+        "PNG": {"compress_level": 4},
+        "WEBP": {"lossless": True, "exact": True} if photo.lossless else {"quality": quality, "exact": True},
+        "HEIF": {"quality": quality},
+    }[photo.format]
+    if photo.exif:
+        options["exif"] = photo.exif
+    if photo.format == "HEIF":
+        _register_heif()
+    _picture(photo).save(file, photo.format, icc_profile=photo.icc, **options)
+
+
 def _encode_png16(file: IO[bytes], photo: Photo) -> None:
     """OpenCV writes the pixels; colour profile and EXIF are put in as chunks behind the header. Grey with alpha is
     written as RGB with alpha, as OpenCV has no such kind."""
@@ -374,7 +378,7 @@ def _encode_png16(file: IO[bytes], photo: Photo) -> None:
         channels = channels[..., ::-1]
     good, encoded = cv2.imencode(".png", np.ascontiguousarray(channels), [cv2.IMWRITE_PNG_COMPRESSION, 4])
     if not good:
-        raise DataError(f"a picture of {photo.height}x{photo.width} pixels cannot be written as a 16-bit PNG.")
+        raise ValueError("of 16 bits")
     data = encoded.data.cast("B")
     header = 8 + 12 + 13  # signature, and the chunk IHDR
     file.write(data[:header])
