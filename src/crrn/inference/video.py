@@ -134,7 +134,7 @@ def _convert(
         log.warning("%s: %d of %d frames could be decoded", container.name, done, stream.frames)
     for writer in writers.values():
         writer.close()
-    if progress is not None:
+    if progress is not None and done != total:
         progress(done, done)
 
 
