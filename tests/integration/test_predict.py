@@ -135,11 +135,21 @@ def test_names_meet_neither_inputs_nor_each_other(predict: Predict, tmp_path: Pa
 
 
 def test_paths_may_hold_anything(predict: Predict, tmp_path: Path) -> None:
-    name = "it's my photo (1), [a=b].png"
+    name = "it's my photo (1), [a=b] ${x}.png"
     write_photo(tmp_path / "in it" / name, 0)
     outcome = predict(f"input=in it/{name}", "output=out, there", "remover=identity")
     assert outcome.status == 0, outcome.err
     assert (tmp_path / "out, there" / name).exists()
+
+
+def test_a_photo_that_cannot_be_written_is_named(predict: Predict, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((2, 9000, 3), np.uint8)).save(tmp_path / "wide.webp")
+    write_photo(tmp_path / "other.png", 0)
+    outcome = predict("input=*.*", "output=out", "remover=identity", "side_by_side=true")
+    assert outcome.status == 1 and "1 of 2 could not be predicted (wide.webp)" in outcome.err
+    (line,) = (line for line in outcome.err.splitlines() if line.startswith("failed: "))
+    assert "wide.webp: a picture of 2x18000 pixels cannot be written as WEBP" in line
+    assert {"other.png", "other_side_by_side.png"} <= set(results(tmp_path / "out"))
 
 
 def test_files_of_others_are_not_overwritten(predict: Predict, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,24 @@ def slug(overrides: str) -> str:
     if len(readable) <= 100:
         return readable
     return readable[:90] + "-" + hashlib.blake2b(overrides.encode(), digest_size=4).hexdigest()
+
+
+def quoted(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The arguments, of which NAME=PATH stands in Hydra's quotes for the names given, so that a path may hold anything:
+    spaces, brackets, commas, =, quotes, backslashes, ${}.
+
+    What is quoted already, null and dicts stay as they are.
+    """
+    result = []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in names and value not in ("", "null") and value[0] not in "'\"{":
+            value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # else OmegaConf puts in what it names
+            value = re.sub(r"(\\*)'", r"\1\1\\'", value)
+            value = re.sub(r"(\\+)\Z", r"\1\1", value)
+            argument = f"{name}='{value}'"
+        result.append(argument)
+    return result
 
 
 def settings_of(cfg: DictConfig, command: Callable[..., Any]) -> dict[str, Any]:

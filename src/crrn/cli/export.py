@@ -10,13 +10,14 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import config_folder, settings_of
+from crrn.cli.config import config_folder, quoted, settings_of
 from crrn.errors import ConfigError, CrrnError
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
     failures: list[CrrnError] = []
+    sys.argv[1:] = quoted(sys.argv[1:], ("checkpoint", "output"))
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="export")(
         partial(job, failures=failures)
     )()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import config_folder, settings_of
+from crrn.cli.config import config_folder, quoted, settings_of
 from crrn.errors import ConfigError, CrrnError, DataError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """The command. Exits with status 1 if it failed, or if one of several photos did."""
     failures: list[CrrnError] = []
-    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = quoted(sys.argv[1:], ("input", "output", "remover"))
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="predict")(
             partial(job, failures=failures)
@@ -33,14 +33,6 @@ def main() -> None:
         print("stopped: the same command goes on with what is left", file=sys.stderr)
         sys.exit(130)
     sys.exit(1 if failures else 0)
-
-
-def quoted(argument: str) -> str:
-    """input=PATH and output=PATH in Hydra's quotes, so that a path may hold spaces, brackets, commas and ="""
-    name, equals, value = argument.partition("=")
-    if not equals or name not in ("input", "output") or value[:1] in ("'", '"'):
-        return argument
-    return f"{name}='{value.replace(chr(39), chr(92) + chr(39))}'"
 
 
 def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
@@ -125,7 +117,8 @@ def predict(
                     _photo(predictor, one, record, tell, quality, max_megapixels)
             except DataError as error:
                 failed.append(one.source.name)
-                print(f"failed: {error}", file=sys.stderr)
+                where = "" if str(one.source) in str(error) else f"{one.source}: "
+                print(f"failed: {where}{error}", file=sys.stderr)
                 tell(1.0)
     if failed:
         raise DataError(

@@ -48,7 +48,8 @@ class Progress:
             self.ended.add(what)
         if not self.terminal and (done >= of or time.monotonic() - self.last > SECONDS):
             self.last = time.monotonic()
-            print(f"{what}: {int(done)}/{of}{self._left(what, done, of)}", file=sys.stderr, flush=True)
+            within = f" ({done / of:.0%})" if done % 1 else ""
+            print(f"{what}: {int(done)}/{of}{within}{self._left(what, done, of)}", file=sys.stderr, flush=True)
 
     def _left(self, what: str, done: float, of: int) -> str:
         """The time left, if what was done since the first call goes on as fast."""

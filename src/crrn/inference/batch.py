@@ -31,7 +31,8 @@ def find_inputs(given: str, output: Path, suffixes: Sequence[str] = SUFFIXES) ->
 
     Args:
         given: a file; a folder, of which all photos are taken, also in folders below; or a pattern as of a shell, with
-            ** for any folders. Of folders and patterns hidden files and other kinds of files are left out.
+            ** for any folders, whose names count from the last folder before its first *, ? or [. Of folders and
+            patterns hidden files and folders and other kinds of files are left out.
         output: a folder whose files are results, not inputs, where it lies below the input.
         suffixes: of the files that folders and patterns take.
 
@@ -41,26 +42,25 @@ def find_inputs(given: str, output: Path, suffixes: Sequence[str] = SUFFIXES) ->
     path = Path(given).expanduser()
     if path.is_file():
         return path.parent, [path]
+    found: Iterable[Path]
     if path.is_dir():
-        found: Iterable[Path] = path.rglob("*")
-        root = path
+        root, found = path, path.rglob("*")
     else:
+        root = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
         found = (Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns)
-        root = None
     results = output.resolve()
+    below = root.resolve() in results.parents
     photos = sorted(
         file
         for file in found
         if file.suffix.lower() in suffixes
-        and not file.name.startswith(".")
-        and (results == path.resolve() or results not in file.resolve().parents)
+        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+        and not (below and results in file.resolve().parents)
         and file.is_file()
     )
     if not photos:
         what = "holds no photos" if path.is_dir() else "is no file or folder, and as a pattern it matches no photos"
         raise DataError(f"input={given} {what} ({', '.join(suffixes)}).")
-    if root is None:
-        root = Path(os.path.commonpath([file.parent for file in photos]))
     return root, photos
 
 
@@ -143,9 +143,12 @@ class Record:
 
     def remove_leftovers(self, jobs: Sequence[Job]) -> None:
         """Removes what a killed process left of these results under temporary names."""
-        for path in (path for job in jobs for path in job.outputs.values()):
-            for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{TEMPORARY}"):
-                leftover.unlink(missing_ok=True)
+        results = {path for job in jobs for path in job.outputs.values()}
+        for folder in {path.parent for path in results}:
+            for leftover in folder.glob(f".*{TEMPORARY}"):
+                name = leftover.name.removesuffix(TEMPORARY).rpartition(".")[0]  # without the number of its process
+                if folder / name[1:] in results:
+                    leftover.unlink(missing_ok=True)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

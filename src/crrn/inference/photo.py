@@ -8,7 +8,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +40,7 @@ picture, which is left out."""
 ROWS = 256
 """Rows that are converted at once, so that no second copy of a photo is needed."""
 
-_ORIENTATION = 0x0112
+_BITS, _INTERPRETATION, _ORIENTATION, _PLANES, _EXTRA_SAMPLES = 258, 262, 274, 284, 338
 _TURNED = (5, 6, 7, 8)
 _EXIF_SIZE = (40962, 40963)
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
@@ -181,28 +181,20 @@ def write_photo(path: str | Path, image: Tensor, like: Photo, quality: int = QUA
 
 def encode(file: IO[bytes], photo: Photo, quality: int = QUALITY) -> None:
     """Write a photo into an open file; see `write_photo`."""
-    if photo.format == "TIFF":
-        _encode_tiff(file, photo)
-    elif photo.format == "PNG" and photo.bits == 16:
-        _encode_png16(file, photo)
-    else:
-        if photo.format == "HEIF":
-            _register_heif()
-        options: dict[str, Any] = {
-            "JPEG": {"quality": quality, "subsampling": 0, "optimize": True},
-            "PNG": {"compress_level": 4},
-            "WEBP": {"lossless": True, "exact": True} if photo.lossless else {"quality": quality, "exact": True},
-            "HEIF": {"quality": quality},
-        }[photo.format]
-        try:
-            _picture(photo).save(file, photo.format, icc_profile=photo.icc, exif=photo.exif or b"", **options)
-        except (ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise DataError(
-                f"a picture of {photo.height}x{photo.width} pixels cannot be written as {photo.format} ({error}): "
-                "convert the photo to PNG or TIFF."
-            ) from error
+    try:
+        if photo.format == "TIFF":
+            _encode_tiff(file, photo)
+        elif photo.format == "PNG" and photo.bits == 16:
+            _encode_png16(file, photo)
+        else:
+            _encode_by_pillow(file, photo, quality)
+    except Exception as error:  # the encoders' own errors, of many kinds
+        if isinstance(error, OSError) and error.errno is not None:  # as a full disk
+            raise
+        raise DataError(
+            f"a picture of {photo.height}x{photo.width} pixels cannot be written as {photo.format} ({error}): "
+            "convert the photo to PNG or TIFF."
+        ) from error
 
 
 @contextmanager
@@ -239,8 +231,9 @@ def _decoded(image: Image.Image, path: Path) -> Photo:
     if kind == "WEBP":
         with path.open("rb") as file:
             lossless = b"VP8L" in file.read(1 << 16)
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     tiles = getattr(image, "tile", [])
-    deep = bool(tiles) and "16" in str(tiles[0][3])
+    deep = 16 in tags.get(_BITS, ()) if tags else kind == "PNG" and bool(tiles) and ";16" in str(tiles[0][3])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF and odd TIFF tags are no matter of the user's
         if kind == "PNG":
@@ -250,16 +243,18 @@ def _decoded(image: Image.Image, path: Path) -> Photo:
         icc = image.info.get("icc_profile") or None
         with _no_limit():
             image.load()
+        if deep and tags.get(_PLANES, 1) != 1:  # OpenCV would shuffle them
+            raise DataError(f"{path} has 16-bit channels in separate planes: save it again with interleaved channels.")
         if deep and image.mode in ("RGB", "RGBA", "LA", "I;16", "I;16B", "I;16L", "I;16N"):
-            pixels, alpha = _decoded16(path)
+            pixels, alpha = _decoded16(path, tags, image.info.get("transparency"))
         elif image.mode in ("I", "F", "LAB") or image.mode.startswith("I;"):
             raise DataError(f"{path} has pixels of the kind {image.mode}: convert it to RGB or grey, 8 or 16 bits.")
         else:
             if image.mode == "CMYK":
                 image, icc = _srgb(image, icc), None
             pixels, alpha = _decoded8(image)
-            if kind == "TIFF":
-                orientation = 1  # Pillow has turned it while decoding
+    if kind == "TIFF":
+        orientation = 1  # Pillow and OpenCV have turned it while decoding
     return Photo(
         np.ascontiguousarray(_upright(pixels, orientation)),
         None if alpha is None else np.ascontiguousarray(_upright(alpha, orientation)),
@@ -271,25 +266,43 @@ def _decoded(image: Image.Image, path: Path) -> Photo:
 
 
 def _decoded8(image: Image.Image) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    if image.mode in ("1", "L", "LA", "La") and "transparency" not in image.info:
-        if image.mode in ("1", "L"):
+    transparent = "transparency" in image.info
+    if image.mode in ("1", "L", "LA", "La"):
+        if image.mode in ("1", "L") and not transparent:
             return np.asarray(image.convert("L")), None
         pixels = np.asarray(image.convert("LA"))
         return pixels[..., 0], pixels[..., 1]
-    if image.mode in ("RGBA", "RGBa", "PA", "LA") or "transparency" in image.info:
+    if image.mode in ("RGBA", "RGBa", "PA") or transparent:
         pixels = np.asarray(image.convert("RGBA"))
         return pixels[..., :3], pixels[..., 3]
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), None
 
 
-def _decoded16(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """OpenCV keeps 16 bits, which Pillow drops where there are several channels."""
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+def _decoded16(path: Path, tags: Mapping[int, Any], transparent: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """OpenCV keeps 16 bits, which Pillow drops where there are several channels; it turns a TIFF upright, too.
+
+    Args:
+        path: a PNG or TIFF.
+        tags: of a TIFF.
+        transparent: the one level that a grey PNG means to be transparent, which OpenCV does not look at.
+    """
+    chatty = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    finally:
+        cv2.utils.logging.setLogLevel(chatty)
     if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError("its 16-bit pixels cannot be read")
+        raise ValueError("its 16-bit pixels are torn, or compressed in a way that OpenCV does not know")
     if pixels.ndim == 2:
-        return pixels, None
-    return pixels[..., 2::-1], pixels[..., 3] if pixels.shape[2] == 4 else None
+        if tags.get(_INTERPRETATION) == 0:  # 0 is white
+            pixels = 65535 - pixels
+        return pixels, np.where(pixels == transparent, 0, 65535).astype(np.uint16) if transparent is not None else None
+    if pixels.shape[2] == 3:
+        return pixels[..., ::-1], None
+    alpha = pixels[..., 3]
+    if 1 in tags.get(_EXTRA_SAMPLES, ()):  # premultiplied
+        pixels = np.minimum(pixels[..., :3] * np.float64(65535) / np.maximum(alpha, 1)[..., None], 65535).round()
+    return pixels[..., 2::-1].astype(np.uint16, copy=False), alpha
 
 
 def _srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
@@ -340,6 +353,20 @@ def _picture(photo: Photo) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def _encode_by_pillow(file: IO[bytes], photo: Photo, quality: int) -> None:
+    options: dict[str, Any] = {
+        "JPEG": {"quality": quality, "subsampling": 0, "optimize": True},
+        "PNG": {"compress_level": 4},
+        "WEBP": {"lossless": True, "exact": True} if photo.lossless else {"quality": quality, "exact": True},
+        "HEIF": {"quality": quality},
+    }[photo.format]
+    if photo.exif:
+        options["exif"] = photo.exif
+    if photo.format == "HEIF":
+        _register_heif()
+    _picture(photo).save(file, photo.format, icc_profile=photo.icc, **options)
+
+
 def _encode_png16(file: IO[bytes], photo: Photo) -> None:
     """OpenCV writes the pixels; colour profile and EXIF are put in as chunks behind the header. Grey with alpha is
     written as RGB with alpha, as OpenCV has no such kind."""
@@ -351,7 +378,7 @@ def _encode_png16(file: IO[bytes], photo: Photo) -> None:
         channels = channels[..., ::-1]
     good, encoded = cv2.imencode(".png", np.ascontiguousarray(channels), [cv2.IMWRITE_PNG_COMPRESSION, 4])
     if not good:
-        raise DataError(f"a picture of {photo.height}x{photo.width} pixels cannot be written as a 16-bit PNG.")
+        raise ValueError("of 16 bits")
     data = encoded.data.cast("B")
     header = 8 + 12 + 13  # signature, and the chunk IHDR
     file.write(data[:header])
@@ -424,5 +451,7 @@ def _what_instead(path: Path) -> str:
         return ": the file is empty"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and not _register_heif():
         return " without pillow-heif, as it is HEIC: pip install 'crrn[heic]'"
+    if head[:4] in (b"II*\0", b"MM\0*"):
+        return " of a kind that Pillow reads: convert it to RGB or grey, 8 or 16 bits"
     text = all(byte >= 32 or byte in b"\t\r\n" for byte in head)
     return " but text: remove it, or export the photo again" if text else ": give JPEG, PNG, WebP, TIFF or HEIC"

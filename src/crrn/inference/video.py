@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +29,8 @@ CODECS: Mapping[str, tuple[str, dict[str, str]]] = {
 _BT709, _UNKNOWN, _BT601 = 1, 2, 5
 _LIMITED = 1
 _HIGH_DYNAMIC_RANGE = (16, 18)
+
+log = logging.getLogger("crrn")
 
 
 def predict_video(
@@ -93,11 +96,12 @@ def _convert(
     steady = SteadyBrightness()
     rate = stream.average_rate or Fraction(25)
     total = stream.frames or int((container.duration or 0) / av.time_base * rate)
-    done, before, waiting = 0, None, []
+    done, before, heard, waiting = 0, None, 0.0, []
     for packet in container.demux(stream, *sounds):
         if packet.stream is not stream:
             # Sound that comes before the first frame waits for the writers, which need the frame's size.
             waiting.append(packet)
+            heard = max(heard, float((packet.pts or 0) * (packet.time_base or 0)))
         else:
             for frame in packet.decode():
                 mixture, colours = _mixture(frame)
@@ -109,6 +113,7 @@ def _convert(
                     if layer not in writers:
                         height, width = layers[layer].shape[-2:]
                         writers[layer] = _Writer(av, file, kind, container, stream, sounds, (height, width), colours)
+                        writers[layer].shape_pixels(stream.sample_aspect_ratio, _turns(frame))
                     writers[layer].add(layers[layer], frame.pts, done)
                 done, before = done + 1, time
                 if progress is not None:
@@ -118,11 +123,18 @@ def _convert(
                 for writer in writers.values():
                     writer.copy(sound)
             waiting = []
-    if done == 0 or done < 0.9 * stream.frames:
-        raise DataError(f"{container.name} is torn: {done} of {stream.frames or 'its'} frames can be decoded.")
+    seconds = (container.duration or 0) / av.time_base
+    reached = max(heard, before or 0) - (container.start_time or 0) / av.time_base
+    if done == 0 or done < 0.9 * stream.frames or reached < 0.9 * seconds - 1 / rate:
+        raise DataError(
+            f"{container.name} is torn: {done} of {stream.frames or round(seconds * rate) or 'its'} frames can be "
+            "decoded; copy or export it again."
+        )
+    if done < stream.frames:
+        log.warning("%s: %d of %d frames could be decoded", container.name, done, stream.frames)
     for writer in writers.values():
         writer.close()
-    if progress is not None:
+    if progress is not None and done != total:
         progress(done, done)
 
 
@@ -131,9 +143,17 @@ def _mixture(frame: Any) -> tuple[Tensor, int]:
     colours = int(frame.colorspace)
     if colours not in (_BT709, _BT601, 6, 9):
         colours = _BT709 if frame.height >= 720 else _BT601
+    turns = _turns(frame)
+    if not frame.format.is_rgb:
+        # From half the colour resolution straight to RGB FFmpeg rounds down: the picture would darken by a level.
+        frame = frame.reformat(format="yuv444p", src_colorspace=colours, dst_colorspace=colours)
     rgb = frame.reformat(format="rgb24", src_colorspace=colours, dst_colorspace=colours).to_ndarray()
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return Photo(np.ascontiguousarray(np.rot90(rgb, turns))).mixture(), colours
+
+
+def _turns(frame: Any) -> int:
+    """Quarters to the left that a player is asked to turn a frame by."""
+    return round(getattr(frame, "rotation", 0) / 90) % 4
 
 
 class _Writer:
@@ -169,6 +189,11 @@ class _Writer:
         context.color_primaries = stream.codec_context.color_primaries
         context.color_trc = stream.codec_context.color_trc
         self.sounds = {sound.index: self.container.add_stream_from_template(sound) for sound in sounds}
+
+    def shape_pixels(self, ratio: Fraction | None, turns: int) -> None:
+        """Notes the pixels' width over their height, where they are not square."""
+        if ratio:
+            self.stream.codec_context.sample_aspect_ratio = 1 / ratio if turns % 2 else ratio
 
     def add(self, image: Tensor, pts: int | None, number: int) -> None:
         """Encodes a frame, (1, 3, H, W) in [0, 1]."""

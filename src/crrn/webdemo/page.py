@@ -25,8 +25,15 @@ WAITING = 20
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 #head h1 { font-size: 1.9rem; font-weight: 650; letter-spacing: -0.02em; margin: 1.2rem 0 0.1rem; }
-#head p { color: var(--body-text-color-subdued); margin: 0 0 0.6rem; }
+#head p { color: #475569; margin: 0 0 0.6rem; }
+.dark #head p { color: var(--body-text-color-subdued); }
 #note { color: var(--body-text-color-subdued); min-height: 1.5rem; }
+#photo img { position: relative; }
+#photo img::after {  /* of TIFF, HEIC and what is no photo: drawn only where the browser cannot show it */
+  content: "No preview of this kind of file here. The button works all the same.";
+  position: absolute; inset: 0; display: flex; align-items: center; justify-content: center; text-align: center;
+  padding: 1rem; background: var(--block-background-fill); color: var(--body-text-color);
+}
 footer { display: none !important; }
 """
 
@@ -59,7 +66,12 @@ def make_page(studio: Studio, examples: Sequence[Path] = ()) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 photo = gr.Image(
-                    label="Photo", type="filepath", sources=["upload", "clipboard"], height=300, buttons=["fullscreen"]
+                    label="Photo",
+                    type="filepath",
+                    sources=["upload", "clipboard"],
+                    height=300,
+                    buttons=["fullscreen"],
+                    elem_id="photo",
                 )
                 # Gradio would decode the file; crrn.inference does, keeps all of it, and says what is wrong with it.
                 photo.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]

@@ -1,7 +1,8 @@
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from crrn.cli.config import build, config_folder, run_directory, settings_of, slug
+from crrn.cli.config import build, config_folder, quoted, run_directory, settings_of, slug
 from crrn.errors import ConfigError
 
 
@@ -27,6 +28,43 @@ def test_slugs_are_short_distinct_and_safe():
     long = ["data.sizes=[" + ",".join(["96x160"] * n) + "]" for n in (40, 41)]
     assert len({slug(text) for text in long}) == 2
     assert all(len(slug(text)) <= 100 and "/" not in slug("a/b" + text) for text in long)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a b",
+        "it's",
+        'a "b"',
+        "[x] (1), a=b",
+        "${x}",
+        "\\${oc.env:HOME}",
+        "\\\\${x}",
+        "a\\",
+        "a\\'",
+        "\\\\'${",
+        "a\nb ",
+        "日本",
+    ],
+)
+def test_a_path_may_hold_anything(path: str):
+    (argument,) = quoted([f"input={path}"], ["input"])
+    value = OverridesParser.create().parse_override(argument).value()
+    assert OmegaConf.to_container(OmegaConf.create({"input": value}), resolve=True) == {"input": path}
+
+
+def test_what_is_no_bare_path_is_not_quoted():
+    arguments = [
+        "input='a b'",
+        'input="a"',
+        "input=null",
+        "input=",
+        "input={name: lb14}",
+        "other=a b",
+        "--help",
+        "input",
+    ]
+    assert quoted(arguments, ["input"]) == arguments
 
 
 def command(*, seed: int, net: dict, folder: str = ""):

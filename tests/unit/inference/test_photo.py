@@ -102,6 +102,59 @@ def test_photos_come_and_stay_upright(tmp_path: Path, suffix: str, orientation: 
             np.testing.assert_array_equal(np.asarray(image), upright)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_16_bits_come_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
+    given = pixels(8, 3)
+    Image.fromarray(given).save(tmp_path / f"like{suffix}", exif=exif(orientation).tobytes())
+    with Image.open(tmp_path / f"like{suffix}") as image:
+        upright = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16) * 257
+    source = tmp_path / f"in{suffix}"
+    if suffix == ".tiff":
+        tifffile = pytest.importorskip("tifffile")
+        turn = [(int(ExifTags.Base.Orientation), "H", 1, orientation, True)]
+        tifffile.imwrite(source, given.astype(np.uint16) * 257, photometric="rgb", extratags=turn)
+    else:
+        content = cv2.imencode(".png", cv2.cvtColor(given.astype(np.uint16) * 257, cv2.COLOR_RGB2BGR))[1].tobytes()
+        source.write_bytes(content[:33] + chunk(b"eXIf", exif(orientation).tobytes()[6:]) + content[33:])
+    photo = read_photo(source)
+    np.testing.assert_array_equal(photo.pixels, upright)
+    write_photo(tmp_path / f"out{suffix}", photo.mixture(), photo)
+    np.testing.assert_array_equal(read_photo(tmp_path / f"out{suffix}").pixels, upright)
+
+
+def test_odd_tiffs(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    deep, path = pixels(16, 1), tmp_path / "a.tiff"
+    tifffile.imwrite(path, deep, photometric="miniswhite")
+    np.testing.assert_array_equal(read_photo(path).pixels, 65535 - deep)
+
+    colours, alpha = pixels(16, 3), np.maximum(pixels(16, 1) | 0x8000, 1)
+    premultiplied = (colours * (alpha / 65535)[..., None]).round().astype(np.uint16)
+    tifffile.imwrite(path, np.dstack((premultiplied, alpha)), photometric="rgb", extrasamples=["assocalpha"])
+    photo = read_photo(path)
+    assert np.abs(photo.pixels.astype(int) - colours).max() <= 1 and photo.alpha is not None
+    np.testing.assert_array_equal(photo.alpha, alpha)
+
+    planes = np.ascontiguousarray(colours.transpose(2, 0, 1))
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+    with pytest.raises(DataError, match="separate planes"):
+        read_photo(path)
+    tifffile.imwrite(path, colours.astype(np.float32), photometric="rgb")
+    with pytest.raises(DataError, match="convert it to RGB or grey"):
+        read_photo(path)
+
+    # a place in the file that has 16 in its number is no depth
+    file = io.BytesIO()
+    Image.fromarray(pixels(8, 3, 9, 9)).save(file, "TIFF", compression="tiff_lzw")
+    content = bytearray(file.getvalue())
+    (start,) = struct.unpack_from("<I", content, 4)
+    directory = content[start : start + 2 + 12 * struct.unpack_from("<H", content, start)[0] + 4]
+    content[4:8] = struct.pack("<I", 1600)
+    path.write_bytes(content + bytes(1600 - len(content)) + directory)
+    np.testing.assert_array_equal(read_photo(path).pixels, pixels(8, 3, 9, 9))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_16_bit_files_keep_profile_and_exif(tmp_path: Path, suffix: str) -> None:
     source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
@@ -146,6 +199,32 @@ def test_palettes_and_cmyk_become_colours(tmp_path: Path) -> None:
     assert photo.grey and photo.alpha is not None
 
 
+def test_one_transparent_level_becomes_alpha(tmp_path: Path) -> None:
+    given = pixels(8, 1)
+    level = int(given[3, 4])
+    Image.fromarray(given).save(tmp_path / "a.png", transparency=level)
+    photo = read_photo(tmp_path / "a.png")
+    np.testing.assert_array_equal(photo.pixels, given)
+    np.testing.assert_array_equal(photo.alpha, np.where(given == level, 0, 255))
+    deep = pixels(16, 1)
+    content = cv2.imencode(".png", deep)[1].tobytes()
+    (tmp_path / "b.png").write_bytes(content[:33] + chunk(b"tRNS", struct.pack(">H", deep[3, 4])) + content[33:])
+    photo = read_photo(tmp_path / "b.png")
+    np.testing.assert_array_equal(photo.pixels, deep)
+    np.testing.assert_array_equal(photo.alpha, np.where(deep == deep[3, 4], 0, 65535))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (51, 33)])
+def test_heic_of_any_size_without_exif(tmp_path: Path, size: tuple[int, int]) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    Image.fromarray(np.full((*size, 3), 77, np.uint8)).save(tmp_path / "in.heic")
+    photo = read_photo(tmp_path / "in.heic")
+    assert photo.exif is None
+    write_photo(tmp_path / "out.heic", photo.mixture(), photo)
+    assert np.abs(read_photo(tmp_path / "out.heic").pixels.astype(int) - np.full((*size, 3), 77)).max() < 5
+
+
 def test_heic(tmp_path: Path) -> None:
     pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.register_heif_opener()
@@ -170,12 +249,13 @@ def _saved(path: Path, given: np.ndarray[Any, Any]) -> Path:
     return path
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A part of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(width: int, height: int) -> bytes:
     """A PNG whose header claims a size that its few bytes of data cannot fill."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,59 @@ def test_torn_and_foreign_videos_are_refused_in_one_sentence(tmp_path: Path) -> 
     whole = clip(tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "torn.mp4").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.mp4").write_text("not a film\n" * 100)
-    for name in ("torn.mp4", "text.mp4"):
-        with (tmp_path / "out.mp4").open("wb") as file, pytest.raises(DataError, match=name) as error:
+    whole = clip(tmp_path / "whole.mkv").read_bytes()  # which does not say how many frames there are
+    (tmp_path / "torn.mkv").write_bytes(whole[: len(whole) // 3])
+    for name in ("torn.mp4", "torn.mkv", "text.mp4"):
+        with (tmp_path / f"out{name[-4:]}").open("wb") as file, pytest.raises(DataError, match=name) as error:
             predict_video(Predictor(SOLVERS["identity"]()), tmp_path / name, {"background": file})
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("pixels", ["yuvj420p", "yuv420p10le"])
+def test_the_brightness_is_kept(tmp_path: Path, pixels: str) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("ffv1" if pixels.endswith("le") else "mjpeg", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 96, 128, pixels
+        for number in range(3):
+            picture = av.VideoFrame.from_ndarray(frame(number, 96, 128), "rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    given = np.mean([frame(number, 96, 128) for number in range(3)], axis=(0, 1, 2))
+    with (tmp_path / "out.mkv").open("wb") as file:
+        predict_video(Predictor(SOLVERS["identity"]()), source, {"background": file})
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        frames = [one.reformat(format="yuv444p").to_rgb().to_ndarray() for one in container.decode(video=0)]
+    assert np.abs(np.mean(frames, axis=(0, 1, 2)) - given).max() < 0.8
+
+
+def turned(content: bytes) -> bytes:
+    """An MP4 whose pictures a player is to turn by a quarter: the matrix of its first track."""
+    at = content.index(b"tkhd") + 4 + 40  # after version, times, number, duration, layer, volume
+    matrix = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    return content[:at] + matrix + content[at + 36 :]
+
+
+def test_turned_videos_become_upright_and_pixels_keep_their_shape(tmp_path: Path) -> None:
+    path = tmp_path / "in.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        picture = frame(0, 48, 64)
+        picture[:20, :20] = (250, 0, 0)  # the corner that a quarter to the right brings to the top right
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(turned(path.read_bytes()))
+    with (tmp_path / "out.mp4").open("wb") as file:
+        predict_video(Predictor(SOLVERS["identity"]()), path, {"background": file})
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(3, 4)
+        first = next(container.decode(video=0))
+        upright = first.to_ndarray(format="rgb24")
+        assert first.rotation == 0 and upright.shape == (64, 48, 3)
+    assert np.abs(upright.astype(int) - np.rot90(picture, -1)).mean() < 6
 
 
 class Flickering(nn.Module):
