@@ -92,7 +92,7 @@ def evaluate(
             progress=progress,
         )
         evaluation.run()
-    keep_cases(evaluation, cases)
+        keep_cases(evaluation, cases)
     if parquet:
         for cell in evaluation.cells():
             write_parquet(cell)

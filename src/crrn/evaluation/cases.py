@@ -30,7 +30,8 @@ def keep_cases(evaluation: Evaluation, each: int) -> None:
         folder = evaluation.folder / "cases" / benchmark.name
         cases = {case.name: case for case in benchmark.cases}
         listed = []
-        for name, kind in chosen.items():
+        for number, (name, kind) in enumerate(chosen.items()):
+            evaluation.progress(f"{benchmark.name}: pictures of cases", number, len(chosen))
             pictures = {row.label: folder / name / f"{file_name(row.label)}.png" for row in evaluation.rows}
             if not all(path.exists() for path in pictures.values()):
                 layered = read_case(cases[name])
@@ -48,6 +49,7 @@ def keep_cases(evaluation: Evaluation, each: int) -> None:
                         _write(pictures[row.label].with_suffix(".reflection.png"), layers.reflection)
             scores = {table.label: table.rows[name].values for table in tables if name in table.rows}
             listed.append({"case": name, "kind": kind, "protocol": protocol.name, "scores": scores})
+        evaluation.progress(f"{benchmark.name}: pictures of cases", len(chosen), len(chosen))
         with write_atomically(folder / "cases.json", "w") as file:
             json.dump(_without_nan(listed), file, indent=1)
 

@@ -59,7 +59,7 @@ class Evaluation:
         strict: any problem with the data is an error; else it is reported, and the image is in no mean.
         save_outputs: keep every estimate as PNG.
         settings: what goes into the record, plain values.
-        progress: told how far the inspection and `run` are.
+        progress: told how far the inspection, `run` and `crrn.evaluation.cases.keep_cases` are.
 
     Raises:
         DataError: a benchmark has problems, and strict is on.
