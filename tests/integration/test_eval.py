@@ -256,3 +256,4 @@ def test_the_module_answers_for_help() -> None:
         [sys.executable, "-m", "src.eval", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "removers=" in done.stdout
+    assert "floor32" in done.stdout and "optimizer" not in done.stdout  # its own groups alone

@@ -12,13 +12,14 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import build, config_folder, settings_of
+from crrn.cli.config import build, config_folder, register_resolvers, settings_of
 from crrn.errors import ConfigError, CrrnError
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed; a target that is missed is no failure."""
     failures: list[CrrnError] = []
+    register_resolvers()
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="bench")(
         partial(job, failures=failures)
     )()

@@ -35,10 +35,11 @@ def known_stages() -> list[str]:
 
 
 def register_resolvers() -> None:
-    """Makes ``${crrn.run_dir:...}``, ``${crrn.slug:...}`` and ``${crrn.if_writing:...}`` known to OmegaConf."""
+    """Makes ``${crrn.run_dir:...}`` and the others below known to OmegaConf."""
     OmegaConf.register_new_resolver("crrn.run_dir", run_directory, replace=True)
     OmegaConf.register_new_resolver("crrn.slug", slug, replace=True)
     OmegaConf.register_new_resolver("crrn.if_writing", if_writing, replace=True)
+    OmegaConf.register_new_resolver("crrn.options", options, replace=True)
 
 
 def run_directory(root: str, name: str, ablation: str, resume: str | None, dry_run: bool = False) -> str:
@@ -55,6 +56,11 @@ def run_directory(root: str, name: str, ablation: str, resume: str | None, dry_r
 def if_writing(dry_run: bool, value: str, otherwise: str | None) -> str | None:
     """``value`` where Hydra may write its files: in the first process of a run, unless it is a dry run."""
     return otherwise if dry_run or process_rank() > 0 else value
+
+
+def options(group: str) -> str:
+    """The options of a config group, for ``--help``; Hydra's own list is of all groups, whatever the command."""
+    return ", ".join(sorted(path.stem for path in (config_folder() / group).glob("*.yaml")))
 
 
 def process_rank() -> int:

@@ -10,13 +10,14 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import build, config_folder, refuse_unknown, settings_of
+from crrn.cli.config import build, config_folder, refuse_unknown, register_resolvers, settings_of
 from crrn.errors import ConfigError, CrrnError
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
     failures: list[CrrnError] = []
+    register_resolvers()
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="eval")(
             partial(job, failures=failures)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import build, config_folder, settings_of
+from crrn.cli.config import build, config_folder, register_resolvers, settings_of
 from crrn.errors import ConfigError, CrrnError, DataError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ SHOWN = 10
 def main() -> None:
     """The command. Exits with status 1 where it failed or, with strict, something is wrong with the data."""
     failures: list[CrrnError] = []
+    register_resolvers()
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="prepare")(
             partial(job, failures=failures)
