@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -28,9 +29,9 @@ def provenance() -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and uncommitted changes of the checkout that crrn runs from; empty for an installed package."""
+    """Commit and uncommitted changes of the checkout that crrn runs from; empty for a package, and without git."""
     checkout = Path(__file__).resolve().parents[2]
-    if not (checkout / ".git").exists():
+    if not (checkout / ".git").exists() or shutil.which("git") is None:
         return {}
 
     def git(*arguments: str) -> str:

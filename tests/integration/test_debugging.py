@@ -26,7 +26,7 @@ Train = Callable[..., Outcome]
         ["-m", "trainer.max_epoch=1,2"],
         ["+colour=1"],
         ["+trainer.max_epoch=1"],
-        ["+stages.joint.loss.colour=1"],
+        ["+stages.gin.loss.colour=1"],
     ],
     ids=" ".join,
 )

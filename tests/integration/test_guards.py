@@ -185,6 +185,7 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(
         (["watching.curves_every_n_steps=0"], ["watching.curves_every_n_steps", "1 or more"]),
         (["trainer.precision=17-true"], ["trainer", "17-true"]),
         (["+trainer.max_epochs=3"], ["trainer.max_epochs", "stages.NAME.epochs"]),
+        (["+stages.joint.loss.colour=1"], ["loss has no setting colour", "loss.background.l1=2"]),
         (["+optimizer.lr=1"], ["optimizer.lr", "stages.gin.learning_rate"]),
         (["+logger.colour=1"], ["logger.colour", "logger=wandb"]),
         (["data.repeat_batches=0"], ["data.repeat_batches"]),

@@ -162,14 +162,14 @@ def test_an_interrupted_study_goes_on(zygote: Zygote, photos: Path) -> None:
     def study(name: str) -> list[str]:
         return [
             "-m",
-            *tiny(photos, *GIN, "sweep=optuna", f"name={name}", "data.mixtures_per_epoch=2", "watching.panel_images=0"),
-            "stages.gin.epochs=3",
+            *tiny(photos, *GIN, "sweep=optuna", f"name={name}", "data.mixtures_per_epoch=4", "watching.panel_images=0"),
+            "stages.gin.epochs=4",
             "watching.checkpoint_every_n_steps=1",
             "hydra.sweeper.trials=6",
-            "hydra.sweeper.startup_trials=3",
+            "hydra.sweeper.startup_trials=2",
             "pruning.startup_trials=1",
             "~hydra.sweeper.params",
-            "+hydra.sweeper.params={stages.gin.learning_rate: 'tag(log, interval(1e-5, 1e-2))', seed: 'choice(1, 2)'}",
+            "+hydra.sweeper.params={stages.gin.learning_rate: 'tag(log, interval(1e-6, 1e-1))', seed: 'choice(1, 2)'}",
         ]
 
     def trials(name: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -194,9 +194,10 @@ def test_an_interrupted_study_goes_on(zygote: Zygote, photos: Path) -> None:
     status, _ = zygote(*study("stopped"), event=events * 7 // 12)
     assert status == -9
     stopped = trials("stopped")
-    assert len(stopped["states"]) == 4 and stopped["states"][3] == (3, "RUNNING")
+    number, state = stopped["states"][-1]
+    assert 2 <= number <= 4 and state == "RUNNING"
     # stopped between two of its reports, of which the resumed trial gives only the later ones
-    assert 0 < len([report for report in stopped["reports"] if report[0] == 3]) < 3
+    assert 0 < len([report for report in stopped["reports"] if report[0] == number]) < 4
     status, _ = zygote(*study("stopped"))
     assert status == 0, zygote.log.read_text()
     assert trials("stopped") == straight

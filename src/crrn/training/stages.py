@@ -70,6 +70,11 @@ class Stage:
                 f"A stage needs at least one epoch and a positive learning rate, not epochs={self.epochs} and "
                 f"learning_rate={self.learning_rate}; leave a stage out by stages=gin, say, or stages.order=[joint]."
             )
+        if isinstance(self.loss, dict):  # what an override of a key that is not there leaves of a reference
+            raise ConfigError(
+                f"A stage's loss has no setting {', '.join(map(str, self.loss))}; the joint stage's terms are set as "
+                "in loss.background.l1=2."
+            )
         # A schedule that does not fit its stage must fail now, not when the stage begins hours later.
         self.schedule(
             torch.optim.SGD([nn.Parameter(torch.zeros(1))], self.learning_rate), steps_per_epoch=1, epochs=self.epochs
