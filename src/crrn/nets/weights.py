@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,9 @@ def _read_safetensors(path: Path, weights: bool) -> tuple[Any, dict[str, Tensor]
 
 def _read_checkpoint(path: Path, weights: bool) -> tuple[Any, dict[str, Tensor]]:
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on pickles that are none of its own: they are refused
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn or hostile file can fail anywhere in the reader
         raise CheckpointError(
             f"{path} cannot be read as a training checkpoint ({type(error).__name__}): "

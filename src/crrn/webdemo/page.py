@@ -28,11 +28,10 @@ CSS = """
 #head p { color: #475569; margin: 0 0 0.6rem; }
 .dark #head p { color: var(--body-text-color-subdued); }
 #note { color: var(--body-text-color-subdued); min-height: 1.5rem; }
-#photo img { position: relative; }
 #photo img::after {  /* of TIFF, HEIC and what is no photo: drawn only where the browser cannot show it */
   content: "No preview of this kind of file here. The button works all the same.";
-  position: absolute; inset: 0; display: flex; align-items: center; justify-content: center; text-align: center;
-  padding: 1rem; background: var(--block-background-fill); color: var(--body-text-color);
+  position: absolute; inset: 0 0 40px; display: flex; align-items: center; justify-content: center; text-align: center;
+  padding: 1rem; background: var(--block-background-fill); color: var(--body-text-color); pointer-events: none;
 }
 footer { display: none !important; }
 """
