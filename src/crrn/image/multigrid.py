@@ -70,13 +70,14 @@ class VCycle:
         self.coarser: VCycle | None = None
         if max(diagonal.shape[-2:]) > 2:
             self.coarser = VCycle(_paired(wx[..., 1::2], -2), _paired(wy[..., 1::2, :], -1))
+            self.sums = torch.empty_like(self.coarser.x)
 
     def __call__(self, rhs: Tensor) -> Tensor:
         """From 0 to about the x for which the operator gives `rhs`, (..., H, W) of sum 0; valid until the next call."""
         x = torch.mul(rhs, self.step, out=self.x)
         if self.coarser is not None:
             self.operator.subtract_from(rhs, x, out=self.residual)
-            for target, source in _blocks(x, self.coarser(_block_sums(self.residual))):
+            for target, source in _blocks(x, self.coarser(_add_blocks(self.residual, self.sums))):
                 target += source
         return x.addcmul_(self.step, self.operator.subtract_from(rhs, x, out=self.residual))
 
@@ -103,28 +104,29 @@ def conjugate_gradients(
         x, (..., H, W), the mean of each plane 0.
     """
     x = start.clone()
-    nothing, image = torch.zeros_like(rhs), torch.empty_like(rhs)
+    nothing, image, product = torch.zeros_like(rhs), torch.empty_like(rhs), torch.empty_like(rhs)
+
+    def dot(first: Tensor, second: Tensor) -> Tensor:
+        # Large temporaries would be fresh pages each time, which take longer than the arithmetic.
+        return torch.mul(first, second, out=product).sum((-2, -1), keepdim=True)
+
     residual = operator.subtract_from(rhs, x, out=torch.empty_like(rhs))
-    goal = tolerance**2 * _dot(rhs, precondition(rhs))
+    goal = tolerance**2 * dot(rhs, precondition(rhs))
     z = precondition(residual)
     direction = z.to(rhs.dtype, copy=True)
-    size = _dot(residual, z)
+    size = dot(residual, z)
     for _ in range(iterations):
         if (size <= goal).all():
             break
         operator.subtract_from(nothing, direction, out=image)  # minus the operator
-        curvature = -_dot(direction, image)
+        curvature = -dot(direction, image)
         length = torch.where(curvature > 0, size / curvature, 0)
         x.addcmul_(length, direction)
         residual.addcmul_(length, image)
         z = precondition(residual)
-        before, size = size, _dot(residual, z)
+        before, size = size, dot(residual, z)
         direction.mul_(torch.where(before > 0, size / before, 0)).add_(z)
     return x - x.mean((-2, -1), keepdim=True)
-
-
-def _dot(x: Tensor, y: Tensor) -> Tensor:
-    return (x * y).sum((-2, -1), keepdim=True)
 
 
 def _paired(weights: Tensor, dim: int) -> Tensor:
@@ -141,9 +143,9 @@ def _blocks(fine: Tensor, coarse: Tensor) -> list[tuple[Tensor, Tensor]]:
     return [(part, coarse[..., : part.shape[-2], : part.shape[-1]]) for part in parts]
 
 
-def _block_sums(fine: Tensor) -> Tensor:
-    height, width = ((size + 1) // 2 for size in fine.shape[-2:])
-    coarse = fine.new_zeros((*fine.shape[:-2], height, width))
-    for source, target in _blocks(fine, coarse):
+def _add_blocks(fine: Tensor, out: Tensor) -> Tensor:
+    """The sum of each block of 2x2, written to ``out``."""
+    out.zero_()
+    for source, target in _blocks(fine, out):
         target += source
-    return coarse
+    return out
