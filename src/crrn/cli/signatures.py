@@ -37,8 +37,10 @@ def source_of(module: str) -> Path | None:
     spec = find_spec(package) if package else None
     if spec is None or not spec.submodule_search_locations:
         return None
-    base = Path(next(iter(spec.submodule_search_locations)), *inner)
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+    # Of a namespace package, such as hydra_plugins, there may be several.
+    bases = [Path(location, *inner) for location in spec.submodule_search_locations]
+    paths = (path for base in bases for path in (base.with_suffix(".py"), base / "__init__.py"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def parameters_of_class(node: ast.ClassDef) -> list[str] | None:

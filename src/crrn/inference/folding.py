@@ -28,13 +28,12 @@ def fold_batch_norm(network: Remover) -> Remover:
     Raises:
         ExportError: a normalisation follows no convolution.
     """
-    dtype = next(network.parameters()).dtype
     folded = copy.deepcopy(network).eval()
     for block in folded.modules():
         if isinstance(block, nn.Sequential):
             for place, (layer, after) in enumerate(pairwise(list(block))):
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and isinstance(after, nn.BatchNorm2d):
-                    transposed = isinstance(layer, nn.ConvTranspose2d)
+                    dtype, transposed = layer.weight.dtype, isinstance(layer, nn.ConvTranspose2d)
                     fused = fuse_conv_bn_eval(layer.double(), after.double(), transpose=transposed)
                     block[place] = fused.to(dtype)
                     block[place + 1] = nn.Identity()
