@@ -121,6 +121,10 @@ class MixtureDataModule(L.LightningDataModule):
             )
         self.validation_mixtures = validation_mixtures
         self.validation_size = parse_size("data.validation_size", validation_size)
+        if num_workers is not None and num_workers < 0:
+            raise ConfigError(
+                f"data.num_workers={num_workers} is not a number of processes: give 0 or more, or null for the default."
+            )
         self.num_workers = num_workers
         self.cache = cache
         if on_corrupt not in ("error", "skip"):

@@ -97,10 +97,11 @@ def write_card(
     architecture, width = network.config["architecture"], network.config["width"]
     count = sum(parameter.numel() for parameter in network.parameters())
     layers = "\n".join(f"- `{name}`: {LAYERS[name]}" for name in LAYERS if name in network.estimates)
+    task = "removes reflections from" if "background" in network.estimates else "finds the scene's gradient in"
     body = [
         f"# {title}",
         "",
-        f"A network that removes reflections from photos taken through glass, exported with crrn {version} (PyTorch).",
+        f"A network that {task} photos taken through glass, exported with crrn {version} (PyTorch).",
         "",
         f"{ARCHITECTURES.get(architecture, architecture)}; width {width:g} (1 is published), {count:,} parameters.",
         "From a mixture (N, 3, H, W), RGB in [0, 1], float32, any height and width, it estimates",

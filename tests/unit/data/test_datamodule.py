@@ -313,6 +313,7 @@ def test_a_missing_folder(make_data: MakeData, tmp_path: Path, role: str) -> Non
         ({"validation_mixtures": 0}, r"data\.validation_mixtures=0 is not a number of mixtures"),
         ({"on_corrupt": "ignore"}, r"data\.on_corrupt='ignore' is unknown: give 'error' or 'skip'"),
         ({"rotate": -3}, r"data\.rotate=-3 is not an angle"),
+        ({"num_workers": -1}, r"data\.num_workers=-1 is not a number of processes"),
         ({"held_out": 2}, r"data\.held_out=2 is not a share"),
         ({"mixtures_per_epoch": 0}, r"data\.mixtures_per_epoch=0 leaves nothing to train on"),
     ],
