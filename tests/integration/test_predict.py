@@ -78,7 +78,7 @@ def test_a_checkpoint_and_its_options(predict: Predict, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build_network("crrn", 0.03)
     save_network(network, tmp_path / "net.safetensors")
-    options = ("self_ensemble=true", "precision=bf16", "channels_last=true", "memory=2")
+    options = ("self_ensemble=true", "precision=bf16", "memory=2")
     outcome = predict("input=photo.png", "output=out", "remover=net.safetensors", *options)
     assert outcome.status == 0 and "remover: net" in outcome.err, outcome.err
     # untrained, it is the identity
