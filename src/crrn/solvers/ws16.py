@@ -42,8 +42,8 @@ class WS16(Solver):
         floor: of |r| in the weight 1 / |r| of a residual r.
         published_weights: compatibility with the authors' code, whose weight vector has ten blocks for eight blocks
             of equations, so that the mixture's four are weighted by the wrong ones (see `separate`).
-        tolerance, solver_iterations: of the linear solver, our choice: with 1e-5 the layers are those of an exact solver
-            to 2e-5 in the mean and 5e-4 at worst, an eighth of a level of 8 bits.
+        tolerance, solver_iterations: of the linear solver, our choice: with 1e-5 the layers are those of an exact
+            solver to 2e-5 in the mean and 5e-4 at worst, an eighth of a level of 8 bits.
         brightness, progress: see `Solver`.
 
     Raises:
