@@ -21,7 +21,7 @@ BYTES_PER_PIXEL = {
 }
 """Peak of a solver beyond its input; both its layers are in it."""
 
-CRRN = (60.0, 2300.0)
+CRRN = (100.0, 1600.0)
 """Of a network, beyond its weights and input: (a, b) of a + b * width bytes per pixel; its parts take less."""
 
 SCRATCH = 10**8
@@ -35,8 +35,8 @@ def bytes_per_pixel(remover: nn.Module) -> float:
     """The peak of a remover's forward pass on one image, in bytes per pixel beyond its weights and the image.
 
     Measured, not derived: the growth of a fresh process's resident memory over one pass in float32 on a CPU, of the
-    sizes between 256x256 and 2000x1500 the hungriest, rounded up. CRRN at width 0.25: 468 to 536 bytes, and 650 in one
-    process of eight, at width 1: 1804 to 1942; a line lies above them. YL19 92 to 105, LB14 168 to 215, NR17 285, WS16
+    sizes between 256x256 and 2000x1500 the hungriest, rounded up. CRRN as `Predictor` runs it, at width 0.1: up to 200
+    bytes, at 0.25: 441, at 1 (up to 960x640): 1423; a line lies a seventh above them. YL19 at most 105, LB14 168 to 215, NR17 285, WS16
     476 to 518. bfloat16 takes less. A test measures again. Any other remover is taken for CRRN.
     """
     if isinstance(remover, Solver):

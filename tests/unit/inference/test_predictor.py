@@ -211,7 +211,7 @@ from crrn.inference.predictor import Predictor
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 torch.set_num_threads(1)
-for remover, height in ((SOLVERS["yl19"](), 1920), (CRRN(0.25).eval(), 960)):
+for remover, height in ((SOLVERS["yl19"](), 1920), (Predictor(CRRN(0.25).eval()).remover, 960)):
     with torch.inference_mode():
         remover(torch.rand(1, 3, 256, 256))
         image = torch.rand(1, 3, height, 640)
