@@ -10,7 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import build, config_folder, refuse_unknown, register_resolvers, settings_of
+from crrn.cli.config import build, config_folder, refuse_unknown, register_resolvers, settings_of, stoppable
 from crrn.errors import ConfigError, CrrnError
 
 
@@ -18,13 +18,10 @@ def main() -> None:
     """The command. Exits with status 1 if it failed."""
     failures: list[CrrnError] = []
     register_resolvers()
-    try:
+    with stoppable("the same command goes on with what is left"):
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="eval")(
             partial(job, failures=failures)
         )()
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on with what is left", file=sys.stderr)
-        sys.exit(130)
     sys.exit(1 if failures else 0)
 
 

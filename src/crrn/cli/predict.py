@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import config_folder, quoted, settings_of
+from crrn.cli.config import config_folder, quoted, settings_of, stoppable
 from crrn.errors import ConfigError, CrrnError, DataError
 
 if TYPE_CHECKING:
@@ -25,13 +25,10 @@ def main() -> None:
     """The command. Exits with status 1 if it failed, or if one of several photos did."""
     failures: list[CrrnError] = []
     sys.argv[1:] = quoted(sys.argv[1:], ("input", "output", "remover"))
-    try:
+    with stoppable("the same command goes on with what is left"):
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="predict")(
             partial(job, failures=failures)
         )()
-    except KeyboardInterrupt:
-        print("stopped: the same command goes on with what is left", file=sys.stderr)
-        sys.exit(130)
     sys.exit(1 if failures else 0)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import build, config_folder, register_resolvers, settings_of
+from crrn.cli.config import build, config_folder, register_resolvers, settings_of, stoppable
 from crrn.errors import ConfigError, CrrnError, DataError
 
 if TYPE_CHECKING:
@@ -28,13 +28,10 @@ def main() -> None:
     """The command. Exits with status 1 where it failed or, with strict, something is wrong with the data."""
     failures: list[CrrnError] = []
     register_resolvers()
-    try:
+    with stoppable("nothing is half-done; give the same command again"):
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="prepare")(
             partial(job, failures=failures)
         )()
-    except KeyboardInterrupt:
-        print("stopped: nothing is half-done; give the same command again", file=sys.stderr)
-        sys.exit(130)
     sys.exit(1 if failures else 0)
 
 

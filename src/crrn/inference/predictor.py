@@ -83,7 +83,6 @@ class Predictor:
             raise ConfigError(f"tile={tile} is too small for overlap={overlap}: give {smallest(overlap)} or more.")
         if precision not in PRECISIONS:
             raise ConfigError(f"precision={precision} is unknown: choose one of {', '.join(PRECISIONS)}.")
-        self.is_network = isinstance(remover, Network)
         if isinstance(remover, Network):
             # The same to rounding, in fewer passes over memory and in the format that convolutions are faster in.
             remover = fold_batch_norm(remover).to(memory_format=torch.channels_last)
@@ -209,7 +208,7 @@ class Predictor:
         return totals
 
     def _forward(self, mixture: Tensor) -> dict[str, Tensor]:
-        if self.is_network:
+        if isinstance(self.remover, Network):
             mixture = mixture.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             layers: Layers = self.remover(mixture)
