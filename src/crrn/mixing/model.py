@@ -11,17 +11,23 @@ from crrn.errors import ConfigError
 
 
 class Mixture(NamedTuple):
-    """A batch of mixtures with their ground truth, all (N, 3, H, W), float in [0, 1].
+    """A batch of mixtures with their ground truth; the images are (N, 3, H, W), float in [0, 1].
 
     Attributes:
         mixture: I, what the camera sees through the glass.
         background: B, the target of the background estimate.
-        reflection: R, the target of the reflection estimate.
+        reflection: R, the target of the reflection estimate; zeros in rows where it is unknown.
+        reflection_known: (N,) bool, whether the reflection is known; it is not in real pairs without that layer. None:
+            known in all rows.
+        formation: (N, 2), gamma g and background gain a of I = clip(((a B)^g + R^g)^(1/g)); NaN in rows where no such
+            formula holds, None where it holds in no row.
     """
 
     mixture: Tensor
     background: Tensor
     reflection: Tensor
+    reflection_known: Tensor | None = None
+    formation: Tensor | None = None
 
 
 def checked_range(name: str, bounds: Sequence[float], lowest: float, highest: float) -> tuple[float, float]:
