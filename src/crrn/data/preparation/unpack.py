@@ -147,10 +147,11 @@ class _Budget:
 def _unpack(archive: Path, folder: Path, budget: _Budget, progress: Progress, depth: int = 1) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if zipfile.is_zipfile(archive):
-            _unzip(archive, folder, budget, progress)
-        elif tarfile.is_tarfile(archive):
+        # Tar first: a zip is known by its end, which a tar has too where its last member is a zip.
+        if tarfile.is_tarfile(archive):
             _untar(archive, folder, budget, progress)
+        elif zipfile.is_zipfile(archive):
+            _unzip(archive, folder, budget, progress)
         else:
             raise DataError(_no_archive(archive))
     except FileExistsError as error:

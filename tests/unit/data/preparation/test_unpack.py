@@ -56,6 +56,26 @@ def test_nested_archives_become_folders_of_their_names(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["SIR2"]
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path, mode: str) -> None:
+    inner = zipped(tmp_path / "Wildscene.zip", {"1/m.jpg": b"m"}, zipfile.ZIP_STORED)
+    archive = tmp_path / "SIR2.tar"
+    level = {"compresslevel": 0} if mode == "w:gz" else {}
+    with tarfile.open(archive, mode, **level) as file:  # type: ignore[call-overload]
+        for name in ("Postcard.jpg", "Solid.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = 4
+            file.addfile(info, io.BytesIO(name[:4].encode()))
+        file.add(inner, inner.name)
+    assert zipfile.is_zipfile(archive), "it looks like a zip from its end"
+    unpack([archive], tmp_path / "target")
+    assert tree(tmp_path / "target") == {
+        "SIR2/Postcard.jpg": b"Post",
+        "SIR2/Solid.jpg": b"Soli",
+        "SIR2/Wildscene/1/m.jpg": b"m",
+    }
+
+
 def test_a_second_start_takes_what_is_there(tmp_path: Path) -> None:
     first, second = (zipped(tmp_path / f"{n}.zip", {f"{n}.txt": n.encode() * 9}) for n in "ab")
     target = tmp_path / "target"
