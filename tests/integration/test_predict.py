@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import re
@@ -115,6 +116,41 @@ def test_fifty_photos_five_of_them_broken(predict: Predict, tmp_path: Path) -> N
     assert {name for name in after if after[name] != before[name]} == {"0/0.jpg", "1/1.png"}
     # other settings, other results
     assert "45 of 45 to do" in predict("input=in", "output=out", "remover=yl19").err
+
+
+def test_a_result_of_other_settings_or_of_another_version_is_made_again(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crrn.cli.predict import NEUTRAL
+    from crrn.cli.predict import predict as command
+
+    write_photo(tmp_path / "photo.png", 0)
+    save_network(build_network("crrn", 0.03), tmp_path / "net.safetensors")
+    others = {
+        "remover": "net.safetensors",
+        "memory": "3",
+        "tile": "900",
+        "overlap": "400",
+        "self_ensemble": "true",
+        "precision": "bf16",
+        "quality": "80",
+    }
+    settings = inspect.signature(command).parameters.keys()
+    assert settings == {*others, *NEUTRAL}, "a new setting changes results, or stands among the neutral ones"
+
+    def left(*overrides: str) -> str:
+        outcome = predict("input=photo.png", "output=out", "remover=identity", *overrides)
+        assert outcome.status == 0, outcome.err
+        return re.search(r"\d+ of 1 to do", outcome.err)[0]  # type: ignore[index]
+
+    assert left() == "1 of 1 to do"
+    assert left() == "0 of 1 to do"
+    for name, value in others.items():
+        assert left(f"{name}={value}") == "1 of 1 to do", name
+        assert left() == "1 of 1 to do", name
+    assert left("max_megapixels=3", "overwrite=true") == "0 of 1 to do"
+    monkeypatch.setattr("crrn.inference.batch.__version__", "999")
+    assert left() == "1 of 1 to do"
 
 
 def test_names_meet_neither_inputs_nor_each_other(predict: Predict, tmp_path: Path) -> None:

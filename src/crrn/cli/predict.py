@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,10 @@ if TYPE_CHECKING:
     from crrn.cli.progress import Progress
     from crrn.inference.batch import Job, Record
     from crrn.inference.predictor import Predictor
+
+NEUTRAL = frozenset({"input", "output", "reflection", "side_by_side", "device", "max_megapixels", "overwrite"})
+"""Settings that change no result: what is done stays done when they change. A result made with another value of any
+other setting is made again."""
 
 
 def main() -> None:
@@ -63,6 +65,7 @@ def predict(
     Raises:
         DataError: there is no input, or at least one could not be predicted; the others are.
     """
+    settings = {name: value for name, value in locals().items() if name not in NEUTRAL}
     if not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ConfigError(f"quality={quality} is out of range: give 1 to 100.")
     if not isinstance(max_megapixels, int | float) or not max_megapixels > 0:
@@ -74,7 +77,7 @@ def predict(
     import torch
 
     from crrn.cli.progress import Progress
-    from crrn.inference.batch import Record, find_inputs, plan
+    from crrn.inference.batch import Record, find_inputs, plan, result_digest
     from crrn.inference.load import default_remover
     from crrn.inference.predictor import Predictor
     from crrn.inference.video import CONTAINERS
@@ -85,8 +88,7 @@ def predict(
     layers = ["background", *(["reflection"] if reflection else []), *(["side_by_side"] if side_by_side else [])]
     jobs = plan(root, sources, folder, layers)
     chosen = default_remover() if remover is None else remover
-    options = [remover_digest(chosen), self_ensemble, precision, quality]
-    record = Record(folder, hashlib.blake2b(json.dumps(options).encode(), digest_size=8).hexdigest(), overwrite)
+    record = Record(folder, result_digest(settings | {"remover": remover_digest(chosen)}), overwrite)
     record.remove_leftovers(jobs)
     left = [job for job in jobs if not record.done(job)]
     why = ", as none is given" if remover is None else ""

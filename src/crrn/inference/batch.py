@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from crrn import __version__
 from crrn.errors import ConfigError, DataError
 from crrn.files import TEMPORARY
 from crrn.inference.photo import SUFFIXES
@@ -89,6 +91,16 @@ def plan(root: Path, sources: Sequence[Path], output: Path, layers: Sequence[str
     return [Job(source, names[source]) for source in sources]
 
 
+def result_digest(settings: Mapping[str, Any]) -> str:
+    """16 hex digits that change with any of the settings and with crrn's version.
+
+    Args:
+        settings: all that change a result, by name: plain values, as JSON holds them.
+    """
+    options = json.dumps({**settings, "crrn": __version__}, sort_keys=True)
+    return hashlib.blake2b(options.encode(), digest_size=8).hexdigest()
+
+
 class Record:
     """What this command has written into a folder: one line of JSON for each file, in predictions.jsonl.
 
@@ -98,7 +110,7 @@ class Record:
 
     Args:
         folder: the output folder.
-        settings: a digest of all that changes the results.
+        settings: the digest of all that changes the results (`result_digest`).
         overwrite: replace files that this command did not write.
     """
 
