@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-dependencies = ["torch", "torchvision", "safetensors"]
+dependencies = ["cv2", "numpy", "PIL", "safetensors", "torch", "torchvision"]
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
