@@ -12,6 +12,7 @@ from crrn.errors import ConfigError
 from crrn.image.comparison import Weights, compare
 from crrn.image.similarity import common_dtype
 from crrn.layers import Layers
+from crrn.mixing import Mixture
 
 TERMS = ("ssim", "si", "l1", "mse", "derivative_l1")
 """Of an estimate x and its target y, each a mean over all pixels: 1 - SSIM(x, y); 1 - SI(x, y); |x - y|; (x - y)^2;
@@ -51,13 +52,18 @@ class ReconstructionLoss(nn.Module):
         """Names of the layers that a term looks at; a target of another layer need not be made."""
         return tuple(self.weights)
 
-    def forward(self, estimate: Layers, target: Layers) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, estimate: Layers, target: Layers, batch: Mixture | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Compare estimated layers, unclipped, with their targets; in float32 (float64 if given so), also under
         autocast.
 
         Args:
             estimate: what a network returned, (N, C, H, W) each; H, W >= 11 where a term is "ssim" or "si".
             target: the true layers, of the same shapes.
+            batch: what the target was made from. In rows where its reflection is unknown, each term on the reflection
+                is 0 (SSIM and SI up to float32 rounding, 1e-7) and has no gradient; the means still divide by the
+                whole batch, so that the ranks of a distributed run agree. None: the reflection is known everywhere.
 
         Returns:
             The weighted sum, and each term's value without its weight, detached, under names such as "background_ssim".
@@ -75,6 +81,8 @@ class ReconstructionLoss(nn.Module):
                         f"loss.{layer}.{next(iter(weights))} is on a layer that {side}: set loss.{layer}=null or "
                         f"choose a network and data with the {layer}"
                     )
+            if layer == "reflection" and batch is not None and batch.reflection_known is not None:
+                x, y = _where_known(x, batch.reflection_known), _where_known(y, batch.reflection_known)
             weighted, terms = _compare(x, y, weights)
             values |= {f"{layer}_{term}": value for term, value in terms.items()}
             total = weighted if total is None else total + weighted
@@ -83,6 +91,12 @@ class ReconstructionLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{layer}={terms}" for layer, terms in self.weights.items())
+
+
+def _where_known(image: Tensor, known: Tensor) -> Tensor:
+    """The image (N, C, H, W), black in rows that are not known (N,). Equal black images make each term 0, without a
+    wait for the device."""
+    return torch.where(known[:, None, None, None], image, 0)
 
 
 def _compare(x: Tensor, y: Tensor, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:

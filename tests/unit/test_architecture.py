@@ -14,7 +14,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"allocator", "errors", "layers"},
     {"files", "image", "provenance"},
-    {"data", "metrics", "losses", "nets", "solvers", "mixing"},
+    {"mixing"},
+    {"data", "metrics", "losses", "nets", "solvers"},
     {"removers"},
     {"training", "evaluation", "inference"},
     {"bench", "webdemo"},  # bench measures all below

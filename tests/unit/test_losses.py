@@ -9,7 +9,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from crrn.errors import ConfigError
 from crrn.layers import Layers
-from crrn.losses import ReconstructionLoss
+from crrn.losses import TERMS, ReconstructionLoss
+from crrn.mixing import Mixture
 
 EQ_7 = {"background": {"ssim": 0.8, "l1": 1}, "reflection": {"ssim": 1}, "gradient": {"si": 1}}
 
@@ -155,3 +156,52 @@ def test_a_term_on_a_missing_layer_names_itself_and_the_way_out():
         loss(layers(0)._replace(gradient=None), layers(1))
     with pytest.raises(ConfigError, match=r"loss\.background\.l1 .*data does not give"):
         loss(layers(0), layers(1)._replace(background=None))
+
+
+def masked(known: list[bool], dtype: torch.dtype = torch.float64) -> tuple[Layers, Layers, Mixture]:
+    """Estimates that want gradients, targets, and the batch that says whose reflection is known."""
+    estimate = [torch.rand(len(known), 3, 14, 15, dtype=dtype) for _ in range(2)]
+    target = [torch.rand(len(known), 3, 14, 15, dtype=dtype) for _ in range(2)]
+    batch = Mixture(torch.rand(len(known), 3, 14, 15, dtype=dtype), *target, torch.tensor(known))
+    return Layers(*(image.requires_grad_() for image in estimate)), Layers(*target), batch
+
+
+@pytest.mark.parametrize("known", [[True, False, True, False, False], [False, False], [True, True]])
+def test_an_unknown_reflection_counts_zero_and_the_whole_batch_divides(known):
+    estimate, target, batch = masked(known)
+    loss = ReconstructionLoss(background={"l1": 1}, reflection={term: 1 + n for n, term in enumerate(TERMS)})
+    total, values = loss(estimate, target, batch)
+    total.backward()
+
+    rows = [
+        loss(*(Layers(x.background[n : n + 1], x.reflection[n : n + 1]) for x in (estimate, target)))
+        for n in range(len(known))
+    ]
+    for name in values:
+        counted = [
+            row[name] for (_, row), is_known in zip(rows, known, strict=True) if is_known or "background" in name
+        ]
+        assert values[name].item() == pytest.approx(sum(value.item() for value in counted) / len(known), rel=1e-12)
+    assert estimate.background.grad.abs().amin((1, 2, 3)).gt(0).all()
+    for n, is_known in enumerate(known):
+        mine = estimate.reflection.grad[n]
+        (expected,) = torch.autograd.grad(rows[n][0] / len(known), estimate.reflection)
+        torch.testing.assert_close(mine, expected[n] if is_known else torch.zeros_like(mine), rtol=1e-12, atol=0)
+
+
+def test_an_unknown_reflection_may_hold_anything():
+    estimate, target, batch = masked([True, False], torch.float32)
+    with torch.no_grad():
+        estimate.reflection[1] = torch.nan
+        target.reflection[1] = torch.inf
+    total, _ = ReconstructionLoss(reflection={"l1": 1, "ssim": 1, "derivative_l1": 1})(estimate, target, batch)
+    total.backward()
+    assert total.isfinite()
+    assert estimate.reflection.grad[1].eq(0).all()
+    assert estimate.reflection.grad[0].ne(0).any()
+
+
+def test_a_batch_of_unknown_reflections_costs_nothing_in_float32():
+    estimate, target, batch = masked([False, False], torch.float32)
+    total, _ = ReconstructionLoss(reflection={"l1": 1, "ssim": 1, "si": 1})(estimate, target, batch)
+    assert abs(total.item()) < 1e-6

@@ -174,7 +174,7 @@ def ready_photos(batch: PhotoPairs) -> list[tuple[Photo, Photo]]:
 
 def mean_difference(first: Mixture, second: Mixture) -> float:
     """The largest of the layers' mean absolute differences."""
-    return max(float((a - b).abs().mean()) for a, b in zip(first, second, strict=True))
+    return max(float((a - b).abs().mean()) for a, b in zip(first[:3], second[:3], strict=True))
 
 
 def mean_photo_difference(first: Any, second: Any) -> float:

@@ -139,7 +139,7 @@ class Turns(MixtureDataModule):
         self.loss = loss()
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LEARNING_RATE)
         photos = next(iter(super().train_dataloader()))
-        self.ready = Mixture(*(layer.to(device) for layer in self.mixtures(photos)))
+        self.ready = Mixture._make(None if field is None else field.to(device) for field in self.mixtures(photos))
 
     def step(self) -> None:
         """One step of the bare loop."""

@@ -29,6 +29,10 @@ class Mixture(NamedTuple):
     reflection_known: Tensor | None = None
     formation: Tensor | None = None
 
+    def rows(self, part: slice | int) -> Mixture:
+        """The fields of some rows, without copying; of one row, each field without its first dimension."""
+        return Mixture._make(None if field is None else field[part] for field in self)
+
 
 def checked_range(name: str, bounds: Sequence[float], lowest: float, highest: float) -> tuple[float, float]:
     """Give ``bounds`` as (low, high).

@@ -22,11 +22,12 @@ def step_fingerprint(module: L.LightningModule, batch: Mixture) -> float:
 
 
 def mixture_digests(batch: Mixture) -> Tensor:
-    """One 64-bit digest for each mixture of a batch with its two layers, int64 (N,)."""
+    """One 64-bit digest for each row of a batch with all that it holds, int64 (N,)."""
     digests = []
-    for layers in zip(*batch, strict=True):
+    for n in range(len(batch.mixture)):
         digest = hashlib.blake2b(digest_size=8)
-        for layer in layers:
-            digest.update(layer.contiguous().cpu().numpy().tobytes())
+        for field in batch.rows(n):
+            if field is not None:
+                digest.update(field.contiguous().cpu().numpy().tobytes())
         digests.append(int.from_bytes(digest.digest(), "little", signed=True))
     return torch.tensor(digests)

@@ -100,7 +100,7 @@ class StageTraining(L.LightningModule):
 
     def training_step(self, batch: Mixture, batch_idx: int) -> Tensor:
         self.guard.before(self.net)
-        loss, terms = self.loss(self.estimate(batch), self.targets(batch, self.loss.layers))
+        loss, terms = self.loss(self.estimate(batch), self.targets(batch, self.loss.layers), batch)
         self.terms = {"loss": loss.detach(), **terms}
         self.guard.after(self, loss, self.terms)
         return loss
@@ -119,7 +119,8 @@ class StageTraining(L.LightningModule):
             rows["identity_gradient"] = self.net.gradient_of(batch.mixture)
         for row, estimate in rows.items():
             if estimate is not None:
-                self._quality(row).update(estimate.float(), getattr(targets, row.removeprefix("identity_")))
+                known = batch.reflection_known if row == "reflection" else None
+                self._quality(row).update(estimate.float(), getattr(targets, row.removeprefix("identity_")), known)
         return estimates
 
     def on_validation_epoch_end(self) -> None:

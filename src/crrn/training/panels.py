@@ -56,7 +56,7 @@ class Panels(Callback):
         wanted = self.images - len(self._rows)
         if wanted > 0 and trainer.is_global_zero:
             assert isinstance(pl_module, StageTraining)
-            part = Mixture(*(layer[:wanted] for layer in batch))
+            part = batch.rows(slice(wanted))
             with torch.no_grad():
                 self._rows += panel_rows(part, pl_module.estimate(part), pl_module.targets(part))
 
@@ -83,8 +83,9 @@ def panel_rows(batch: Mixture, estimate: Layers, target: Layers) -> list[list[tu
         for sign, field in (("B", "background"), ("R", "reflection"), ("dB", "gradient")):
             estimated, true = getattr(estimate, field), getattr(target, field)
             if estimated is not None:
+                known = field != "reflection" or batch.reflection_known is None or bool(batch.reflection_known[n])
                 scores = f"  {score(estimated[n], true[n])}" if field == "background" else ""
-                row += [(f"{sign} est.{scores}", estimated[n]), (sign, true[n])]
+                row += [(f"{sign} est.{scores}", estimated[n]), (sign if known else f"{sign} unknown", true[n])]
         rows.append([(label, picture.detach().float().clamp(0, 1).cpu()) for label, picture in row])
     return rows
 

@@ -78,6 +78,25 @@ def test_two_ranks_sum_to_one():
     torch.testing.assert_close(ranks[0].compute()["ssim"], whole.compute()["ssim"])
 
 
+def test_images_without_a_truth_are_left_out():
+    x, y = pair(5)
+    known = torch.tensor([True, False, True, True, False])
+    metric = ImageQuality()
+    metric.update(x[:3], y[:3], known[:3])
+    metric.update(x[3:], y[3:], known[3:])
+    expected = ImageQuality()
+    expected.update(x[known], y[known])
+    assert metric.count == 3
+    assert metric.compute() == expected.compute()
+
+
+def test_no_image_with_a_truth_gives_no_mean():
+    x, y = pair(2)
+    metric = ImageQuality()
+    metric.update(x, y, torch.zeros(2, dtype=torch.bool))
+    assert all(value.isnan() for value in metric.compute().values())
+
+
 def test_reset_forgets():
     x, y = pair(2)
     metric = ImageQuality()

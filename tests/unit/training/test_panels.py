@@ -31,3 +31,10 @@ def test_layers_that_are_not_estimated_are_left_out():
     mixtures, gradient = batch(32, 48), torch.rand(2, 1, 32, 48)
     rows = panel_rows(mixtures, Layers(gradient=gradient), Layers(mixtures.background, mixtures.reflection, gradient))
     assert [label.split("  ")[0] for label, _ in rows[0]] == ["I", "dB est.", "dB"]
+
+
+def test_a_panel_says_where_the_reflection_is_unknown():
+    mixtures = batch(32, 48)._replace(reflection_known=torch.tensor([True, False]))
+    layers = Layers(mixtures.background, mixtures.reflection)
+    rows = panel_rows(mixtures, layers, layers)
+    assert [row[-1][0] for row in rows] == ["R", "R unknown"]
