@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from crrn.errors import ConfigError
-from crrn.nets import load_network
+from crrn.nets import Prediction, load_network, network_prediction
 from crrn.solvers import SOLVERS
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt")
@@ -45,6 +45,12 @@ def load_remover(name: RemoverName, device: str | torch.device = "cpu") -> nn.Mo
     if options:
         raise ConfigError(f"{name} takes no options, as {', '.join(options)}: only solvers do ({', '.join(SOLVERS)}).")
     return load_network(checkpoint_path(name), device)
+
+
+def remover_prediction(name: RemoverName) -> Prediction:
+    """A remover's prediction settings, without its weights being loaded; errors as of `load_remover`."""
+    plain = _plain_name(name)
+    return Prediction() if plain in SOLVERS else network_prediction(checkpoint_path(plain))
 
 
 def checkpoint_path(name: str) -> Path:

@@ -15,7 +15,10 @@ import torch
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from crrn.nets import build_network, save_network
+from crrn.image.picture import to_tensor
+from crrn.inference.predictor import Predictor
+from crrn.metrics import named_protocol
+from crrn.nets import Prediction, build_network, save_network
 from tests.conftest import write_photo
 from tests.integration.conftest import ROOT, Outcome
 
@@ -113,6 +116,45 @@ def test_removers_times_protocols_with_the_identity(
         assert saved.size == (64, 48)
     kept = json.loads((folder / "cases/pairs/cases.json").read_text())
     assert [entry["kind"] for entry in kept] == ["worst", "median", "best"]
+
+
+def test_networks_work_at_their_own_size_where_the_protocol_has_none(
+    evaluate: Evaluate, pairs: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network = build_network("crrn", width=0.05).eval()
+    torch.nn.init.normal_(network.iin.head[-1].weight, std=0.05)  # type: ignore[union-attr, arg-type]
+    save_network(network, tmp_path / "net.safetensors", Prediction(working_size=32, strength=50))
+    removers = f"removers=[{tmp_path}/net.safetensors,yl19]"
+    outcome = evaluate(removers, "protocol=[crrn,native]", "save_outputs=true", "cases=0")
+    assert outcome.status == 0, outcome.err
+
+    photo = to_tensor(np.asarray(Image.open(pairs / "blended/0.png")))
+    with torch.no_grad():
+        expected = Predictor(network, working_size=32, strength=50)(photo).background
+        assert (expected - Predictor(network, strength=50)(photo).background).abs().max() > 2 / 255
+    folder = tmp_path / "evaluations/tiny"
+    saved = to_tensor(np.asarray(Image.open(folder / "outputs/pairs/none/net/0.png")))
+    assert (saved - expected).abs().max() < 0.51 / 255
+    # the protocol's own size is not touched
+    fitted = to_tensor(named_protocol("crrn").fit(np.asarray(Image.open(pairs / "blended/0.png"))))
+    fixed = to_tensor(np.asarray(Image.open(folder / "outputs/pairs/224x288/net/0.png")))
+    assert (fixed - Predictor(network, strength=50)(fitted).background).abs().max() < 0.51 / 255
+
+    lines = (folder / "summary.md").read_text().splitlines()
+    for row in (
+        "| identity | 224x288 |",
+        "| net | 224x288, strength 50 |",
+        "| identity | native |",
+        "| yl19 | native |",
+    ):
+        assert any(line.startswith(row) for line in lines), row
+    assert any(line.startswith("| net | 32, strength 50 |") for line in lines)
+    refused = evaluate(removers, "protocol=[crrn,native]", "working_size=native")
+    assert refused.status == 1 and "holds numbers of another net" in refused.err
+    again = evaluate(removers, "protocol=[native]", "working_size=native", "strength=100", "name=other", "cases=0")
+    assert again.status == 0
+    assert "| net | native |" in (tmp_path / "evaluations/other/summary.md").read_text()
 
 
 def test_labels_are_given_as_a_mapping(evaluate: Evaluate, pairs: Path, tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from crrn.inference.batch import RECORD
-from crrn.nets import build_network, save_network
+from crrn.nets import Prediction, build_network, save_network
 from tests.conftest import write_photo
 from tests.integration.conftest import ROOT, Outcome
 from tests.unit.inference.test_photo import broken
@@ -86,6 +87,39 @@ def test_a_checkpoint_and_its_options(predict: Predict, tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(tmp_path / "out/photo.png"), pixels(tmp_path / "photo.png"))
 
 
+def test_working_size_and_strength_on_every_format(predict: Predict, tmp_path: Path) -> None:
+    """A network that darkens by a constant: the photo's detail stays, whatever the size that the network sees."""
+    network = build_network("crrn", 0.03)
+    torch.nn.init.constant_(network.iin.head[-1].bias, 0.1)  # type: ignore[union-attr, arg-type]
+    save_network(network, tmp_path / "net.safetensors", Prediction(working_size=32, strength=50))
+    for number, name in enumerate(("a.jpg", "b.png", "c.webp", "d.tif")):
+        write_photo(tmp_path / "in" / name, number, 60, 90)
+    rng = np.random.default_rng(0)
+    deep = rng.integers(20000, 60000, (60, 90, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "in/deep.png"), deep)
+    outcome = predict("input=in", "output=out", "remover=net.safetensors")
+    assert outcome.status == 0, outcome.err
+    assert "remover: net, at working size 32, strength 50; 5 of 5 to do" in outcome.err
+    for name in ("b.png", "d.tif"):
+        before, after = pixels(tmp_path / "in" / name).astype(int), pixels(tmp_path / "out" / name)
+        inner = (before > 30).all(-1)
+        assert np.abs(before - after - 0.05 * 255)[inner].max() < 2.5, name
+    for name in ("a.jpg", "c.webp"):
+        before, after = pixels(tmp_path / "in" / name).astype(int), pixels(tmp_path / "out" / name)
+        assert abs((before - after).mean() - 0.05 * 255) < 1.5, name
+    written = cv2.imread(str(tmp_path / "out/deep.png"), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16
+    assert np.abs(deep - written - 0.05 * 65535).max() < 0.01 * 65535
+
+    # other settings, other results: strength 0 is the photo
+    outcome = predict("input=in", "output=out", "remover=net.safetensors", "working_size=native", "strength=0")
+    assert outcome.status == 0 and "at the photo's own size, strength 0; 5 of 5 to do" in outcome.err
+    np.testing.assert_array_equal(pixels(tmp_path / "out/b.png"), pixels(tmp_path / "in/b.png"))
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "out/deep.png"), cv2.IMREAD_UNCHANGED), deep)
+    refused = predict("input=in", "output=out", "remover=net.safetensors", "strength=200")
+    assert refused.status == 1 and "strength=200 is out of range: give 0 (the photo) to 150" in refused.err
+
+
 def test_fifty_photos_five_of_them_broken(predict: Predict, tmp_path: Path) -> None:
     for number in range(45):
         write_photo(tmp_path / f"in/{number % 3}/{number}.{'png' if number % 2 else 'jpg'}", number, 20, 24)
@@ -128,6 +162,8 @@ def test_a_result_of_other_settings_or_of_another_version_is_made_again(
     save_network(build_network("crrn", 0.03), tmp_path / "net.safetensors")
     others = {
         "remover": "net.safetensors",
+        "working_size": "32",
+        "strength": "50",
         "memory": "3",
         "tile": "900",
         "overlap": "400",

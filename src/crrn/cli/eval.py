@@ -42,6 +42,8 @@ def evaluate(
     removers: list[Any] | dict[str, Any] | None,
     benchmark: dict[str, Any],
     protocol: dict[str, Any],
+    working_size: int | str | None,
+    strength: float | None,
     strict: bool,
     save_outputs: bool,
     cases: int,
@@ -79,7 +81,7 @@ def evaluate(
     with Progress() as progress:
         evaluation = Evaluation(
             Path(evaluation_root) / name,
-            contestants(removers or []),
+            contestants(removers or [], working_size, strength),
             [build(node, f"benchmark.{key}") for key, node in benchmark.items()],
             [build(node, f"protocol.{key}") for key, node in protocol.items()],
             perceptual=measures,

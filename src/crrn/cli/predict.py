@@ -48,6 +48,8 @@ def predict(
     input: str,
     output: str,
     remover: Any,
+    working_size: int | str | None,
+    strength: float | None,
     reflection: bool,
     side_by_side: bool,
     memory: float | str,
@@ -81,18 +83,21 @@ def predict(
     from crrn.inference.load import default_remover
     from crrn.inference.predictor import Predictor
     from crrn.inference.video import CONTAINERS
-    from crrn.removers import choose_device, load_remover, remover_digest, remover_label
+    from crrn.removers import choose_device, load_remover, remover_digest, remover_label, remover_prediction
 
     torch.set_flush_denormal(True)
     root, sources = find_inputs(str(input), folder)
     layers = ["background", *(["reflection"] if reflection else []), *(["side_by_side"] if side_by_side else [])]
     jobs = plan(root, sources, folder, layers)
     chosen = default_remover() if remover is None else remover
-    record = Record(folder, result_digest(settings | {"remover": remover_digest(chosen)}), overwrite)
+    prediction = remover_prediction(chosen).chosen(working_size, strength)
+    made_by = settings | prediction.record() | {"remover": remover_digest(chosen)}
+    record = Record(folder, result_digest(made_by), overwrite)
     record.remove_leftovers(jobs)
     left = [job for job in jobs if not record.done(job)]
     why = ", as none is given" if remover is None else ""
-    print(f"remover: {remover_label(chosen)}{why}; {len(left)} of {len(jobs)} to do", file=sys.stderr)
+    how = f"{remover_label(chosen)}{why}, at {prediction.describe()}"
+    print(f"remover: {how}; {len(left)} of {len(jobs)} to do", file=sys.stderr)
     if not left:
         return
     predictor = Predictor(
@@ -103,6 +108,8 @@ def predict(
         layers=[layer for layer in layers if layer != "side_by_side"],
         self_ensemble=self_ensemble,
         precision=precision,
+        working_size=working_size,
+        strength=strength,
     )
     failed: list[str] = []
     with Progress() as progress:

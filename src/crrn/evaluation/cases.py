@@ -43,7 +43,7 @@ def keep_cases(evaluation: Evaluation, each: int) -> None:
                     if photo is not None:
                         _write(folder / name / f"{role}.png", to_tensor(protocol.fit(photo)))
                 for row in evaluation.rows:
-                    layers = evaluation.opened(row).layers(cases[name], mixture, layered.mixture, protocol.fit)
+                    layers = evaluation.opened(row).layers(cases[name], mixture, layered.mixture, protocol)
                     _write(pictures[row.label], layers.background)
                     if layers.reflection is not None and row.name != "identity":
                         _write(pictures[row.label].with_suffix(".reflection.png"), layers.reflection)

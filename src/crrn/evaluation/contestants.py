@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,12 @@ from crrn.data.photos import Photo, read_image
 from crrn.data.sources import photos_below
 from crrn.errors import ConfigError, DataError
 from crrn.image.picture import to_tensor
+from crrn.image.working_size import at_strength, at_working_size
 from crrn.layers import Layers
-from crrn.removers import RemoverName, load_remover, remover_digest, remover_label
+from crrn.metrics import Protocol
+from crrn.nets import Prediction
+from crrn.removers import RemoverName, load_remover, remover_digest, remover_label, remover_prediction
+from crrn.solvers import SOLVERS
 
 FOLDER = "folder:"
 
@@ -30,38 +34,46 @@ class Contestant:
     Attributes:
         label: what tables call it; also its files' name.
         name: what `crrn.removers.load_remover` takes, or "folder:DIR".
-        digest: changes with the weights or the outputs.
+        digest: changes with the weights, the prediction settings or the outputs.
+        prediction: the strength, and the working size for protocols without a fixed size; None for a folder.
     """
 
     label: str
     name: RemoverName
     digest: str
+    prediction: Prediction | None = None
 
     def open(self, device: str | torch.device) -> Remover:
         """Loads it."""
-        if isinstance(self.name, str) and self.name.startswith(FOLDER):
-            return FolderOutputs(Path(self.name.removeprefix(FOLDER)))
-        return ModuleRemover(load_remover(self.name, device), device)
+        if self.prediction is None:
+            return FolderOutputs(Path(str(self.name).removeprefix(FOLDER)))
+        return ModuleRemover(load_remover(self.name, device), device, self.prediction)
 
 
 class Remover:
     """What the evaluation calls: the layers of one case."""
 
-    def layers(self, case: Case, mixture: Tensor, photo: Photo, fit: Callable[[Photo], Photo]) -> Layers:
-        """The layers of a case's mixture (1, 3, H, W), which ``fit`` made of the photo."""
+    def layers(self, case: Case, mixture: Tensor, photo: Photo, protocol: Protocol) -> Layers:
+        """The layers of a case's mixture (1, 3, H, W), which the protocol made of the photo."""
         raise NotImplementedError
 
 
 class ModuleRemover(Remover):
-    """A network or a solver."""
+    """A network or a solver, at its working size unless the protocol has a fixed size."""
 
-    def __init__(self, module: nn.Module, device: str | torch.device) -> None:
+    def __init__(self, module: nn.Module, device: str | torch.device, prediction: Prediction) -> None:
         self.module = module
         self.device = torch.device(device)
+        self.prediction = prediction
 
-    def layers(self, case: Case, mixture: Tensor, photo: Photo, fit: Callable[[Photo], Photo]) -> Layers:
+    def layers(self, case: Case, mixture: Tensor, photo: Photo, protocol: Protocol) -> Layers:
+        side = None if protocol.fixed_size else self.prediction.working_size
         with torch.inference_mode():
-            layers: Layers = self.module(mixture.to(self.device))
+            mixture = mixture.to(self.device)
+            layers = at_working_size(self.module, mixture, side)
+            if layers.background is not None:
+                strong = at_strength(mixture, layers.background, self.prediction.strength)
+                layers = layers._replace(background=strong)
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
         if layers.background is None:
@@ -89,12 +101,12 @@ class FolderOutputs(Remover):
             for key in {relative.as_posix(), relative.name}:
                 self.by_name.setdefault(key, []).append(path)
 
-    def layers(self, case: Case, mixture: Tensor, photo: Photo, fit: Callable[[Photo], Photo]) -> Layers:
+    def layers(self, case: Case, mixture: Tensor, photo: Photo, protocol: Protocol) -> Layers:
         for key in (case.name, Path(case.name).name, case.mixture.stem):
             found = self.by_name.get(key, [])
             if len(found) == 1:
                 picture = read_image(found[0])
-                output = to_tensor(fit(picture) if picture.shape == photo.shape else picture)
+                output = to_tensor(protocol.fit(picture) if picture.shape == photo.shape else picture)
                 if output.shape != mixture.shape:
                     height, width = picture.shape[:2]
                     raise DataError(
@@ -110,14 +122,21 @@ class FolderOutputs(Remover):
         raise DataError(f"{self.folder} holds no output for the case {case.name}: put it there as {case.name}.png.")
 
 
-def contestants(removers: Sequence[RemoverName] | Mapping[str, RemoverName]) -> list[Contestant]:
+def contestants(
+    removers: Sequence[RemoverName] | Mapping[str, RemoverName],
+    working_size: int | str | None = "auto",
+    strength: float | None = None,
+) -> list[Contestant]:
     """The rows in their order, the identity first, always.
 
     Args:
         removers: names, or names by label.
+        working_size, strength: of all networks, as of `crrn.nets.Prediction.chosen`. The solvers work on the image
+            itself, at full strength.
 
     Raises:
-        ConfigError: two rows have one label, or a name or a solver's option is unknown.
+        ConfigError: two rows have one label, a setting is out of range, or a name or a solver's option is unknown.
+        CheckpointError: a checkpoint is missing or cannot be read.
     """
     if isinstance(removers, str):
         raise ConfigError(f"removers={removers} is not a list: give removers=[{removers}].")
@@ -131,8 +150,10 @@ def contestants(removers: Sequence[RemoverName] | Mapping[str, RemoverName]) -> 
     for _, name in pairs:
         if isinstance(name, Mapping):
             load_remover(name)  # a wrong option is said now, not after the rows before it
+    Prediction().chosen(working_size, strength)  # a wrong setting is said whatever the rows are
     return [
-        Contestant(label, name, _digest(name)) for label, name in sorted(pairs, key=lambda pair: pair[1] != "identity")
+        _contestant(label, name, working_size, strength)
+        for label, name in sorted(pairs, key=lambda pair: pair[1] != "identity")
     ]
 
 
@@ -140,6 +161,18 @@ def file_name(label: str) -> str:
     """A label as a file's name."""
     safe = re.sub(r"[^A-Za-z0-9=.,_-]+", "_", label)
     return safe if safe == label else f"{safe}-{hashlib.blake2b(label.encode(), digest_size=2).hexdigest()}"
+
+
+def _contestant(label: str, name: RemoverName, working_size: int | str | None, strength: float | None) -> Contestant:
+    if isinstance(name, str) and name.startswith(FOLDER):
+        return Contestant(label, name, _digest(name))
+    own = remover_prediction(name)
+    solver = isinstance(name, Mapping) or name in SOLVERS
+    prediction = own if solver else own.chosen(working_size, strength)
+    digest = _digest(name)
+    if prediction != own:
+        digest = hashlib.blake2b(f"{digest} {prediction}".encode(), digest_size=8).hexdigest()
+    return Contestant(label, name, digest, prediction)
 
 
 def _label(name: RemoverName) -> str:

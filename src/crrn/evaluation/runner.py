@@ -120,7 +120,14 @@ class Evaluation:
             "protocols": {
                 p.name: {"recipe": p.recipe(), "digest": p.digest(), "describe": p.describe()} for p in self.protocols
             },
-            "removers": {row.label: {"name": row.name, "digest": row.digest} for row in self.rows},
+            "removers": {
+                row.label: {
+                    "name": row.name,
+                    "digest": row.digest,
+                    "prediction": row.prediction.record() if row.prediction else None,
+                }
+                for row in self.rows
+            },
             "perceptual": sorted(self.perceptual),
         }
         known: dict[str, Any] = {}
@@ -215,7 +222,7 @@ class Evaluation:
             mixture = to_tensor(first.fit(layered.mixture)).to(self.device)
             remover = self.opened(row)
             start = time.perf_counter()
-            layers = remover.layers(case, mixture, layered.mixture, first.fit)
+            layers = remover.layers(case, mixture, layered.mixture, first)
             seconds = time.perf_counter() - start
             assert layers.background is not None
             estimate = layers.background.to(self.device).float()

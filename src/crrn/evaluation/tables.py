@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crrn.evaluation.store import WITHOUT_TRUTH
-from crrn.metrics.protocols import LOWER_IS_BETTER, PERCEPTUAL
+from crrn.metrics.protocols import LOWER_IS_BETTER, PERCEPTUAL, Protocol
+from crrn.nets import Prediction
 
 LABELS = {
     "ssim": "SSIM",
@@ -70,15 +71,21 @@ def result_grid(result: Mapping[str, Any], record: Mapping[str, Any]) -> Grid:
     intervals."""
     removers = result["removers"]
     metrics = columns(result)
-    head = ["", *(f"{LABELS[metric]} {arrow(metric)}".strip() for metric in metrics), "s / image", "images"]
+    head = [
+        "",
+        "working size",
+        *(f"{LABELS[metric]} {arrow(metric)}".strip() for metric in metrics),
+        "s / image",
+        "images",
+    ]
     rows, best = [], set()
     for label, entry in removers.items():
-        cells = [label]
+        cells = [label, working_size(label, result["protocol"], record)]
         for metric in metrics:
             value = entry["metrics"].get(metric)
             cells.append("–" if value is None else with_interval(metric, value))
         rows.append([*cells, _number(entry["seconds"], 3), str(entry["images"])])
-    for x, metric in enumerate(metrics, start=1):
+    for x, metric in enumerate(metrics, start=2):
         if metric not in WITHOUT_TRUTH and len(removers) > 1:
             means = [entry["metrics"].get(metric, {}).get("mean", math.nan) for entry in removers.values()]
             known = [value for value in means if not math.isnan(value)]
@@ -86,6 +93,16 @@ def result_grid(result: Mapping[str, Any], record: Mapping[str, Any]) -> Grid:
                 top = min(known) if metric in LOWER_IS_BETTER else max(known)
                 best |= {(y, x) for y, value in enumerate(means) if value == top}
     return Grid(f"{result['benchmark']}, protocol {result['protocol']}", head, rows, best, notes(result, record))
+
+
+def working_size(label: str, protocol: str, record: Mapping[str, Any]) -> str:
+    """The size at which a remover saw the images: the protocol's, the short side of its copy in pixels, or native."""
+    recipe = Protocol(name=protocol, **record["protocols"][protocol]["recipe"])
+    prediction = record["removers"][label].get("prediction", Prediction().record())
+    if prediction is None:
+        return "–"  # another tool's outputs
+    side = recipe.resize if recipe.fixed_size else prediction["working_size"] or "native"
+    return f"{side}" if prediction["strength"] == 100 else f"{side}, strength {prediction['strength']:g}"
 
 
 def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:

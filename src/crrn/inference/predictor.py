@@ -1,4 +1,4 @@
-"""A remover on an image of any size, in bounded memory."""
+"""A remover on an image of any size, in bounded memory: at its working size, whole or in tiles."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from crrn.errors import ConfigError, DataError
 from crrn.image.padding import crop, pad_to_multiple
+from crrn.image.working_size import at_strength, at_working_size
 from crrn.inference.folding import fold_batch_norm
 from crrn.inference.memory import SCRATCH, available, bytes_per_pixel, used
 from crrn.inference.tiles import Window, smallest, tile_size, windows
 from crrn.layers import Layers
-from crrn.nets import Network
+from crrn.nets import Network, prediction_of
 from crrn.nets.gin import MULTIPLE
 from crrn.solvers.identity import Identity
 from crrn.solvers.solver import Solver
@@ -31,8 +32,10 @@ log = logging.getLogger("crrn")
 
 
 class Predictor:
-    """Runs a remover on one image: whole where that fits the memory, else in overlapping tiles that fade into each
-    other.
+    """Runs a remover on one image.
+
+    A remover with a working size sees a small copy of the image. Any other sees the image itself, whole where that fits
+    the memory, else in overlapping tiles that fade into each other.
 
     Tiles cost context: what CRRN says of a pixel depends on up to 306 pixels around it, but hardly on the outer ones.
     With a network trained for a quarter of an hour, on photos, the background next to a tile's border differed from the
@@ -54,6 +57,9 @@ class Predictor:
         layers: those that are wanted, of what the remover estimates; all by default. The others cost no memory.
         self_ensemble: the mean over the image's eight flips and turns, at eight times the time.
         precision: "fp32", or "bf16" for a network's convolutions.
+        working_size: the short side in pixels of the copy that the remover sees; "auto" is the remover's own,
+            "native" or None the image's size.
+        strength: how much of the estimated change the background gets, 0 to 150; None is the remover's own.
 
     Raises:
         ConfigError: an option is out of range, or the remover does not estimate a wanted layer.
@@ -69,6 +75,8 @@ class Predictor:
         layers: Sequence[str] | None = None,
         self_ensemble: bool = False,
         precision: str = "fp32",
+        working_size: int | str | None = "auto",
+        strength: float | None = None,
     ) -> None:
         estimates: Sequence[str] = getattr(remover, "estimates", ("background",))
         self.layers = tuple(layers) if layers is not None else tuple(estimates)
@@ -83,6 +91,7 @@ class Predictor:
             raise ConfigError(f"tile={tile} is too small for overlap={overlap}: give {smallest(overlap)} or more.")
         if precision not in PRECISIONS:
             raise ConfigError(f"precision={precision} is unknown: choose one of {', '.join(PRECISIONS)}.")
+        self.prediction = prediction_of(remover).chosen(working_size, strength)
         if isinstance(remover, Network):
             # The same to rounding, in fewer passes over memory and in the format that convolutions are faster in.
             remover = fold_batch_norm(remover).to(memory_format=torch.channels_last)
@@ -114,6 +123,15 @@ class Predictor:
                 f"an image of shape {tuple(mixture.shape)} and type {mixture.dtype} cannot be predicted: give "
                 "(1, 3, H, W), floating point in [0, 1]"
             )
+        layers = at_working_size(
+            lambda image: self._estimate(image, progress), mixture.float(), self.prediction.working_size
+        )
+        if layers.background is not None:
+            layers = layers._replace(background=at_strength(mixture, layers.background, self.prediction.strength))
+        return layers
+
+    def _estimate(self, mixture: Tensor, progress: Callable[[float], object] | None) -> Layers:
+        """The layers of an image as it is, clipped, on its device."""
         height, width = mixture.shape[-2:]
         tile = self.tile_for(height, width)
         while True:

@@ -103,6 +103,11 @@ class Protocol:
         ]
         return ", ".join(part for part in parts if part)
 
+    @property
+    def fixed_size(self) -> bool:
+        """Whether all images are evaluated at one size, whatever their own."""
+        return self.size(1, 1) == self.size(4096, 4096)
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """The size (height, width) at which an image is evaluated."""
         kind, _, value = self.resize.partition(":")

@@ -6,7 +6,8 @@ from crrn.nets.crrn import CRRN
 from crrn.nets.gin import GiN
 from crrn.nets.iin import IiN
 from crrn.nets.network import Network
-from crrn.nets.weights import load_network, network_config, save_network
+from crrn.nets.prediction import Prediction, prediction_of
+from crrn.nets.weights import load_network, network_config, network_prediction, save_network
 
 __all__ = [
     "CRRN",
@@ -14,8 +15,11 @@ __all__ = [
     "GiN",
     "IiN",
     "Network",
+    "Prediction",
     "build_network",
     "load_network",
     "network_config",
+    "network_prediction",
+    "prediction_of",
     "save_network",
 ]

@@ -17,41 +17,52 @@ from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
 from crrn.layers import Remover
 from crrn.nets.build import build_network
+from crrn.nets.prediction import Prediction, prediction_from, prediction_of, set_prediction
 from crrn.nets.state import mismatches
 
 METADATA = "crrn"
-"""Key of our entry, {"net": config, ...}, in a safetensors file's metadata (as JSON) and in a training checkpoint."""
+"""Key of our entry, {"net": config, "prediction": settings}, in a safetensors file's metadata (as JSON) and in a
+training checkpoint."""
 
 PREFIX = "net."
 """Prefix of the network's weights in a training checkpoint's state dict."""
 
 
-def save_network(network: Remover, path: str | os.PathLike[str]) -> None:
+def save_network(network: Remover, path: str | os.PathLike[str], prediction: Prediction | None = None) -> None:
     """Write a network's weights, and the config that rebuilds it, as one safetensors file.
 
     The file appears whole or not at all.
 
+    Args:
+        network: the network.
+        path: the file.
+        prediction: the settings that prediction uses; None: the network's own.
+
     Raises:
         RunError: the place cannot be written to.
     """
-    content = network_bytes(network)
+    content = network_bytes(network, prediction=prediction)
     with write_atomically(Path(path)) as file:
         file.write(content)
 
 
-def network_bytes(network: Remover, precision: torch.dtype | None = None) -> bytes:
+def network_bytes(
+    network: Remover, precision: torch.dtype | None = None, prediction: Prediction | None = None
+) -> bytes:
     """What `save_network` writes.
 
     Args:
         network: the network.
         precision: how the convolutions' weights are stored, such as torch.float16; None keeps them as they are.
             Biases, statistics and constants, few and delicate, are always kept.
+        prediction: the settings that prediction uses; None: the network's own.
     """
     state = {
         name: value.to(precision if value.dim() == 4 else None).contiguous()
         for name, value in network.state_dict().items()
     }
-    return save(state, {METADATA: json.dumps({"net": network.config})})
+    settings = (prediction or prediction_of(network)).record()
+    return save(state, {METADATA: json.dumps({"net": network.config, "prediction": settings})})
 
 
 def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Remover:
@@ -62,14 +73,15 @@ def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu
         device: where the network is wanted.
 
     Returns:
-        The network in evaluation mode, in float32 also where the file stores half precision.
+        The network in evaluation mode, in float32 also where the file stores half precision. Its `prediction` holds the
+        file's prediction settings.
 
     Raises:
         CheckpointError: the file is missing or torn, is of another kind, or its weights are not those of its
             architecture.
     """
     path = Path(path)
-    config, state = _read(path)
+    config, prediction, state = _read(path)
     network = _skeleton(path, config)
     wrong = mismatches(network.state_dict(), state)
     if wrong:
@@ -78,19 +90,25 @@ def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu
             f"{len(wrong)} weights differ in name or shape, {wrong[0]!r} first; save the network with its own config"
         )
     network.load_state_dict(state, assign=True)
+    set_prediction(network, prediction)
     return network.to(device, torch.float32).eval()
 
 
 def network_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The config {"architecture": ..., "width": ...} of the network in a file; CheckpointError as in `load_network`."""
     path = Path(path)
-    config, _ = _read(path, weights=False)
+    config, _, _ = _read(path, weights=False)
     _skeleton(path, config)
     return config
 
 
-def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A file's network config and, when asked for, its weights."""
+def network_prediction(path: str | os.PathLike[str]) -> Prediction:
+    """The prediction settings of the network in a file; CheckpointError as in `load_network`."""
+    return _read(Path(path), weights=False)[1]
+
+
+def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], Prediction, dict[str, Tensor]]:
+    """A file's network config, its prediction settings and, when asked for, its weights."""
     if not path.is_file():
         raise CheckpointError(
             f"the checkpoint {path} is missing: give the path of a .safetensors or .ckpt file that crrn wrote"
@@ -98,9 +116,11 @@ def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], dict[str, T
     read = _read_checkpoint if path.suffix == ".ckpt" else _read_safetensors
     try:
         record, state = read(path, weights)
-        return dict(record["net"]), state
+        return dict(record["net"]), prediction_from(record), state
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} was not written by crrn: it does not say which network it holds") from error
+    except ConfigError as error:
+        raise CheckpointError(f"{path} holds prediction settings that this crrn does not know: {error}") from error
 
 
 def _read_safetensors(path: Path, weights: bool) -> tuple[Any, dict[str, Tensor]]:

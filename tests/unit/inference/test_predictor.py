@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from crrn.errors import ConfigError, DataError
@@ -17,7 +20,8 @@ from crrn.inference.load import default_remover
 from crrn.inference.memory import bytes_per_pixel
 from crrn.inference.predictor import Predictor
 from crrn.inference.tiles import smallest, tile_size, windows
-from crrn.nets import CRRN
+from crrn.nets import CRRN, Prediction
+from crrn.nets.prediction import set_prediction
 from crrn.solvers import SOLVERS
 
 
@@ -38,6 +42,11 @@ def smooth(height: int, width: int) -> Tensor:
         coarse = torch.rand(1, 3, height // step + 2, width // step + 2, generator=generator)
         picture += F.interpolate(coarse, (height, width), mode="bilinear") / 3
     return picture
+
+
+def resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A float plane by Pillow's bicubic filter, antialiased."""
+    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
 
 
 @pytest.mark.parametrize(
@@ -153,6 +162,39 @@ def test_bf16_changes_little(network: CRRN) -> None:
     assert 0 < (half - exact).abs().max() < 0.02
 
 
+def test_a_network_with_a_working_size_sees_a_small_copy(network: CRRN) -> None:
+    """The correction by hand, with Pillow's resizing; its memory is that of the copy."""
+    picture = smooth(100, 150)
+    own = copy.deepcopy(network)
+    set_prediction(own, Prediction(working_size=64, strength=50))
+    predictor = Predictor(own, memory=1e-9)
+    background, reflection, gradient = predictor(picture)
+    small = torch.from_numpy(np.stack([resized(plane, 64, 96) for plane in picture[0].numpy()])).clamp(0, 1)[None]
+    with torch.no_grad():
+        estimate, reflected, _ = network(small)
+    change = np.stack([resized(plane, 100, 150) for plane in (estimate.clamp(0, 1) - small)[0].numpy()])
+    full = (picture[0].numpy() + change).clip(0, 1)
+    assert np.abs(full - picture[0].numpy()).max() > 0.02
+    np.testing.assert_allclose(background[0].numpy(), (full + picture[0].numpy()) / 2, rtol=0, atol=1e-4)
+    layer = np.stack([resized(plane, 100, 150) for plane in reflected.clamp(0, 1)[0].numpy()]).clip(0, 1)
+    np.testing.assert_allclose(reflection[0].numpy(), layer, rtol=0, atol=1e-4)
+    assert gradient.shape == (1, 1, 100, 150)
+
+
+def test_a_chosen_working_size_and_strength_win(network: CRRN) -> None:
+    picture = smooth(100, 150)
+    own = copy.deepcopy(network)
+    set_prediction(own, Prediction(working_size=64, strength=50))
+    native = Predictor(own, working_size="native", strength=100)(picture).background
+    assert native is not None and torch.equal(native, Predictor(network)(picture).background)
+    assert torch.equal(Predictor(network, working_size=100)(picture).background, native)  # the photo's own size
+    small = Predictor(network, working_size=64)(picture).background
+    assert small is not None and (small - native).abs().max() > 1e-3
+    stronger = Predictor(network, strength=150)(picture).background
+    torch.testing.assert_close(stronger, (1.5 * native - 0.5 * picture).clamp(0, 1), rtol=0, atol=1e-6)
+    assert torch.equal(Predictor(network, strength=0)(picture).background, picture)
+
+
 def test_progress_goes_up_to_1(network: CRRN) -> None:
     told: list[float] = []
     Predictor(network, tile=576)(smooth(64, 1200), told.append)
@@ -180,6 +222,8 @@ def test_less_memory_means_smaller_tiles(network: CRRN) -> None:
         ({"overlap": 0}, "overlap=0"),
         ({"tile": 320}, "576 or more"),
         ({"precision": "fp16"}, "precision=fp16"),
+        ({"working_size": 8}, "working_size=8"),
+        ({"strength": 200}, "strength=200"),
         ({"layers": ["gradient"]}, "no gradient"),
     ],
 )
@@ -204,7 +248,8 @@ def test_the_shipped_network_serves_by_default(tmp_path: Path) -> None:
 
 MEASURE = """
 import re, sys, torch
-from crrn.nets import CRRN
+from crrn.nets import CRRN, Prediction
+from crrn.nets.prediction import set_prediction
 from crrn.solvers import SOLVERS
 from crrn.inference.memory import bytes_per_pixel, used
 from crrn.inference.predictor import Predictor

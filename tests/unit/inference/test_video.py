@@ -62,6 +62,27 @@ def contents(path: Path) -> tuple[list[np.ndarray[Any, Any]], list[float], list[
     return pictures, times, sound
 
 
+class Darker(nn.Module):
+    """Takes a tenth of the light away, and notes the sizes that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, ...]] = set()
+
+    def forward(self, mixture: Tensor) -> Layers:
+        self.seen.add(tuple(mixture.shape[-2:]))
+        return Layers(mixture - 0.1)
+
+
+def test_frames_go_through_the_working_size(tmp_path: Path) -> None:
+    source, target, remover = clip(tmp_path / "in.mp4", 96, 128), tmp_path / "out.mp4", Darker()
+    with target.open("wb") as file:
+        predict_video(Predictor(remover, working_size=32, strength=50), source, {"background": file})
+    assert remover.seen == {(32, 64)}  # 32x43, padded to multiples of 32
+    for before, after in zip(contents(source)[0], contents(target)[0], strict=True):
+        assert abs((before.astype(int) - after).mean() - 0.05 * 255) < 1
+
+
 @pytest.mark.parametrize(
     ("suffix", "codec", "sound"),
     [(".mp4", "libx264", "aac"), (".mkv", "libx264", "aac"), (".webm", "libvpx-vp9", "libopus")],

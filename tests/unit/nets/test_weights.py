@@ -75,7 +75,9 @@ def test_a_loaded_network_trains_on(tmp_path, trained):
 def test_the_file_says_what_it_holds(tmp_path, trained):
     save_network(trained("gin"), tmp_path / "net.safetensors")
     with safe_open(tmp_path / "net.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["crrn"]) == {"net": {"architecture": "gin", "width": 1 / 32}}
+        record = json.loads(file.metadata()["crrn"])
+    assert record["net"] == {"architecture": "gin", "width": 1 / 32}
+    assert record["prediction"] == {"working_size": None, "strength": 100}
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, trained, monkeypatch):
