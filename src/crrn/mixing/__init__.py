@@ -1,13 +1,15 @@
-"""Mixture formation: how a background and a reflection become what a camera sees, one module per published model.
+"""Mixture formation: how a background and a reflection become what a camera sees, one module per model.
 
-A formation model is any object with two methods. ``draw(rng)`` gives the random parameters of one mixture by name,
-drawn from a numpy generator. ``model(background, reflection, parameters)`` forms a ``Mixture`` from layers (N, 3, H, W)
-in [0, 1] and a tensor (N,) for each parameter, on their device. The second step has no randomness: a mixture depends on
+A formation model is any object with two methods, see ``Mixing``. ``draw(rng)`` gives the random parameters of one
+mixture by name, drawn from a numpy generator. ``model(background, reflection, parameters)`` forms a ``Mixture`` from
+layers (N, 3, H, W) in [0, 1] and the parameters of the batch. The second step has no randomness: a mixture depends on
 its plan alone.
 """
 
 from crrn.mixing.ceilnet import CEILNetMixing
-from crrn.mixing.model import Mixture
+from crrn.mixing.linear import LinearMixing
+from crrn.mixing.model import Mixing, Mixture
 from crrn.mixing.paper import PaperMixing
+from crrn.mixing.photo import PhotoMixing
 
-__all__ = ["CEILNetMixing", "Mixture", "PaperMixing"]
+__all__ = ["CEILNetMixing", "LinearMixing", "Mixing", "Mixture", "PaperMixing", "PhotoMixing"]

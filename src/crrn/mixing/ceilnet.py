@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from crrn.errors import ConfigError
 from crrn.image.filters import filter_separable, gaussian_kernel
-from crrn.mixing.model import Mixture, checked_range, per_image
+from crrn.mixing.model import Drawn, Mixture, Parameters, checked_range, per_image
 
 
 class CEILNetMixing:
@@ -40,11 +40,11 @@ class CEILNetMixing:
         self.kernel = kernel
         self.lowering = lowering
 
-    def draw(self, rng: np.random.Generator) -> dict[str, float]:
+    def draw(self, rng: np.random.Generator) -> Drawn:
         """Draw sigma of one mixture, uniformly from its range."""
         return {"sigma": rng.uniform(*self.sigma)}
 
-    def __call__(self, background: Tensor, reflection: Tensor, parameters: Mapping[str, Tensor]) -> Mixture:
+    def __call__(self, background: Tensor, reflection: Tensor, parameters: Parameters) -> Mixture:
         """Form mixtures of (N, 3, H, W) layers in [0, 1] with the parameter "sigma" (N,)."""
         window = gaussian_kernel(self.kernel, parameters["sigma"].to(reflection))
         blurred = filter_separable(reflection, window, border="reflect")

@@ -1,13 +1,35 @@
-"""What every formation model gives, and what they share."""
+"""The interface of a formation model, what it gives, and how models check their settings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from crrn.errors import ConfigError
+
+Drawn = dict[str, float | int | NDArray[np.float32]]
+"""The parameters of one mixture by name; a name always has the same shape."""
+
+Parameters = Mapping[str, Any]
+"""The parameters of a batch by name: float32 tensors (N, *shape) on the images' device; choices (ints)
+as int64 arrays (N,)."""
+
+
+class Mixing(Protocol):
+    """A formation model."""
+
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """Draw the parameters of one mixture; nothing else about it is random."""
+        ...
+
+    def __call__(self, background: Tensor, reflection: Tensor, parameters: Parameters) -> Mixture:
+        """Form a batch of mixtures from layers (N, 3, H, W) in [0, 1], which it does not change."""
+        ...
 
 
 class Mixture(NamedTuple):
@@ -41,12 +63,31 @@ def checked_range(name: str, bounds: Sequence[float], lowest: float, highest: fl
         ConfigError: unless there are two numbers with lowest <= low <= high <= highest; the message names the setting
             ``name``.
     """
-    values = tuple(float(bound) for bound in bounds)
-    if len(values) != 2 or not lowest <= values[0] <= values[1] <= highest:
+    try:
+        low, high = (float(bound) for bound in bounds)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not lowest <= low <= high <= highest:
+        shown = list(bounds) if isinstance(bounds, tuple) else bounds
         raise ConfigError(
-            f"{name}={list(bounds)} is not a range: give [low, high] with {lowest:g} <= low <= high <= {highest:g}."
+            f"{name}={shown} is not a range: give [low, high] with {lowest:g} <= low <= high <= {highest:g}."
         )
-    return values[0], values[1]
+    return low, high
+
+
+def checked_number(name: str, value: float, lowest: float, highest: float) -> float:
+    """Give ``value`` as a float.
+
+    Raises:
+        ConfigError: unless it is a number with lowest <= value <= highest; the message names the setting ``name``.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not lowest <= number <= highest:
+        raise ConfigError(f"{name}={value} is out of range: give a number from {lowest:g} to {highest:g}.")
+    return number
 
 
 def per_image(parameter: Tensor, like: Tensor) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from crrn.errors import ConfigError
-from crrn.mixing.model import Mixture, checked_range, per_image
+from crrn.mixing.model import Drawn, Mixture, Parameters, checked_range, per_image
 
 
 class PaperMixing:
@@ -41,11 +41,11 @@ class PaperMixing:
             )
         self.reflection_target = reflection_target
 
-    def draw(self, rng: np.random.Generator) -> dict[str, float]:
+    def draw(self, rng: np.random.Generator) -> Drawn:
         """Draw alpha and beta of one mixture, uniformly from their ranges."""
         return {"alpha": rng.uniform(*self.alpha), "beta": rng.uniform(*self.beta)}
 
-    def __call__(self, background: Tensor, reflection: Tensor, parameters: Mapping[str, Tensor]) -> Mixture:
+    def __call__(self, background: Tensor, reflection: Tensor, parameters: Parameters) -> Mixture:
         """Form mixtures of (N, 3, H, W) layers in [0, 1] with the parameters "alpha" and "beta", each (N,)."""
         visible = per_image(parameters["beta"], reflection) * reflection
         mixture = (per_image(parameters["alpha"], background) * background).add_(visible).clamp_(0, 1)

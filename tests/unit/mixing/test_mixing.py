@@ -2,69 +2,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import convolve
-from torch import Tensor
+from tests.unit.mixing.draws import drawn, layers
 
 from crrn.errors import ConfigError
-from crrn.mixing import CEILNetMixing, Mixture, PaperMixing
+from crrn.mixing import CEILNetMixing, PaperMixing
 
 Mixing = PaperMixing | CEILNetMixing
-
-MODELS: list[Mixing] = [
-    PaperMixing(),
-    PaperMixing(reflection_target="captured"),
-    PaperMixing((1, 1), (1, 1)),
-    CEILNetMixing(),
-]
-
-
-def layers(seed: int, kind: str, count: int = 3) -> tuple[Tensor, Tensor]:
-    """Backgrounds and reflections: noise, or extremes that saturate."""
-    rng = torch.Generator().manual_seed(seed)
-    background, reflection = torch.rand(2, count, 3, 24, 20, generator=rng)
-    if kind == "white":
-        background = reflection = torch.ones_like(background)
-    elif kind == "black":
-        background = reflection = torch.zeros_like(background)
-    elif kind == "binary":
-        background, reflection = background.round(), reflection.round()
-    elif kind == "dark":
-        background, reflection = background / 4, reflection / 4
-    return background, reflection
-
-
-def drawn(model: Mixing, seed: int, count: int = 3) -> dict[str, Tensor]:
-    rng = np.random.default_rng(seed)
-    made = [model.draw(rng) for _ in range(count)]
-    return {name: torch.tensor([one[name] for one in made], dtype=torch.float32) for name in made[0]}
-
-
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("kind", ["noise", "white", "black", "binary", "dark"])
-def test_inputs_in_the_unit_range_give_outputs_in_it(model: Mixing, kind: str) -> None:
-    for seed in range(5):
-        made = model(*layers(seed, kind), drawn(model, seed))
-        assert isinstance(made, Mixture)
-        for layer in made:
-            assert layer.shape == (3, 3, 24, 20)
-            assert layer.isfinite().all()
-            assert layer.min() >= 0
-            assert layer.max() <= 1
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_each_mixture_depends_on_its_own_photos_alone_and_inputs_stay(model: Mixing) -> None:
-    background, reflection = layers(0, "noise")
-    copies = background.clone(), reflection.clone()
-    parameters = drawn(model, 0)
-    together = model(background, reflection, parameters)
-    for i in range(3):
-        alone = model(
-            background[i : i + 1], reflection[i : i + 1], {name: value[i : i + 1] for name, value in parameters.items()}
-        )
-        for a, b in zip(together, alone, strict=True):
-            torch.testing.assert_close(a[i : i + 1], b)
-    assert torch.equal(background, copies[0])
-    assert torch.equal(reflection, copies[1])
 
 
 @pytest.mark.parametrize("target", ["visible", "captured"])
@@ -131,11 +74,6 @@ def test_draws_fill_their_ranges(model: Mixing, ranges: dict[str, tuple[float, f
         if low < high:
             assert values[name].min() < low + 0.02 * (high - low)
             assert values[name].max() > high - 0.02 * (high - low)
-
-
-def test_draws_come_from_the_given_generator_alone() -> None:
-    for model in MODELS:
-        assert model.draw(np.random.default_rng(5)) == model.draw(np.random.default_rng(5))
 
 
 @pytest.mark.parametrize("bounds", [(0.8, 1.2), (-0.1, 0.5), (0.5, 0.1), (0.5,), (float("nan"), 1)])

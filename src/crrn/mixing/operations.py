@@ -1,0 +1,71 @@
+"""Operations on batches of photos whose strength differs from image to image."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from crrn.image.filters import filter_separable, gaussian_kernel
+
+SIDE = 224
+"""The short side, in pixels, at which lengths in pixels are given; they grow in proportion with the image's."""
+
+
+def length_scale(images: Tensor) -> float:
+    """How many pixels of ``images`` (N, C, H, W) one pixel at a short side of 224 is."""
+    return min(images.shape[-2:]) / SIDE
+
+
+def blurred(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
+    """Blur each image by a Gaussian of its own width; the border continues the image by reflection.
+
+    Args:
+        images: (N, C, H, W).
+        sigma: (N,), standard deviation in pixels; 0 leaves the image as it is.
+        largest: the largest value of ``sigma`` that occurs; windows end at 3 times it.
+
+    Returns:
+        (N, C, H, W), new memory.
+    """
+    radius = max(1, math.ceil(3 * largest))
+    # At a hundredth of a pixel the window is 1 in its centre and exactly 0 beside it.
+    window = gaussian_kernel(2 * radius + 1, sigma.to(images).clamp(min=0.01))
+    return filter_separable(images, window, border="reflect")
+
+
+def shifted(images: Tensor, shift: Tensor) -> Tensor:
+    """Move each image by a vector of its own, bilinearly; the border continues the image by its outermost pixels.
+
+    Args:
+        images: (N, C, H, W), H and W at least 2.
+        shift: (N, 2), dx to the right and dy down, in pixels.
+
+    Returns:
+        (N, C, H, W), new memory.
+    """
+    height, width = images.shape[-2:]
+    # grid_sample's coordinates run from -1 to 1 between the centres of the outermost pixels.
+    step = shift.to(images) * 2 / images.new_tensor([width - 1, height - 1])
+    x = torch.linspace(-1, 1, width, dtype=images.dtype, device=images.device) - step[:, :1]
+    y = torch.linspace(-1, 1, height, dtype=images.dtype, device=images.device) - step[:, 1:]
+    grid = torch.stack((x[:, None].expand(-1, height, -1), y[..., None].expand(-1, -1, width)), dim=-1)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=True)
+
+
+def soft_region(field: Tensor, level: Tensor, steepness: Tensor, height: int, width: int) -> Tensor:
+    """A smooth region: sigmoid(steepness * (field - level)), the field enlarged by bicubic interpolation.
+
+    Args:
+        field: (N, h, w), the field at a few points.
+        level: (N,), where the region's border runs.
+        steepness: (N,), how sharp the border is.
+        height, width: size of the result.
+
+    Returns:
+        (N, 1, height, width) in [0, 1].
+    """
+    enlarged = F.interpolate(field[:, None], (height, width), mode="bicubic")
+    return enlarged.sub_(level.view(-1, 1, 1, 1)).mul_(steepness.view(-1, 1, 1, 1)).sigmoid_()
