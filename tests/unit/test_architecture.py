@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Lower floors first; a room (a module or package right under crrn) imports only itself and rooms on lower floors.
 FLOORS = (
     {"allocator", "errors", "layers"},
-    {"files", "image", "provenance"},
+    {"files", "image", "provenance", "screen"},
     {"mixing"},
     {"data", "metrics", "losses", "nets", "solvers"},
     {"removers"},
@@ -27,6 +27,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 RESERVED = {
     "gradio": ("crrn.webdemo",),
     "hydra": ("crrn.cli",),
+    "rich.console": ("crrn.screen", "crrn.cli.progress"),  # one console, which takes names for what they are
     "lightning": ("crrn.training", "crrn.data.datamodule", "crrn.bench.step", "crrn.cli"),
     "albumentations": ("crrn.data.augment",),
     "torchvision.models": ("crrn.nets.vgg",),

@@ -8,12 +8,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from crrn.bench.results import Line, readable, readable_seconds
 from crrn.errors import RunError
 from crrn.files import write_atomically
+from crrn.screen import console
 
 METRICS = "metrics.json"
 README = "README.md"
@@ -70,16 +71,13 @@ def changes(before: Iterable[Line], now: Iterable[Line]) -> list[tuple[str, ...]
 
 def screen(title: str, head: Sequence[str], table_rows: Sequence[Sequence[str]]) -> None:
     """Prints a table."""
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 200
     table = Table(title=title, title_justify="left")
     for number, label in enumerate(head):
         table.add_column(label, justify="right" if number > 1 else "left")
     for row in table_rows:
-        style = {"missed": "yellow", "reached": "green"}.get(row[-1])
-        table.add_row(*row[:-1], f"[{style}]{row[-1]}[/{style}]" if style else row[-1])
-    console.print(table)
+        style = {"missed": "yellow", "reached": "green"}.get(row[-1], "")
+        table.add_row(*row[:-1], Text(row[-1], style))
+    console().print(table)
 
 
 def markdown(head: Sequence[str], table_rows: Sequence[Sequence[str]]) -> str:

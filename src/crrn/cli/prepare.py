@@ -136,12 +136,11 @@ def reflections(folder: Path, output: Path, screening: dict[str, Any], strict: b
 
 def subset_table(checked: Checked) -> Table:
     """A row a subset: images, published counts, and how many have which ground truth."""
-    from rich.markup import escape
     from rich.table import Table
 
     benchmark = checked.benchmark
     table = Table(
-        title=f"{escape(benchmark.name)}, fingerprint {benchmark.fingerprint}",
+        title=f"{benchmark.name}, fingerprint {benchmark.fingerprint}",
         title_justify="left",
         caption_justify="left",
     )
@@ -156,14 +155,13 @@ def subset_table(checked: Checked) -> Table:
         size = f"{sizes[0][0][0]}x{sizes[0][0][1]}" if sizes else "–"
         known = " or ".join(map(str, benchmark.published.get(subset, ()))) or "–"
         more = f" and {len(sizes) - 1} more" if len(sizes) > 1 else ""
-        table.add_row(escape(subset), str(len(cases)), known, *map(str, layers), size + more)
+        table.add_row(subset, str(len(cases)), known, *map(str, layers), size + more)
     table.caption = "Sizes are height x width."
     return table
 
 
 def finding_table(checked: Checked) -> Table:
     """A row a finding, by kind, with each kind counted."""
-    from rich.markup import escape
     from rich.table import Table
 
     problems = checked.benchmark.problems
@@ -176,7 +174,7 @@ def finding_table(checked: Checked) -> Table:
         listed = [problem for problem in problems if problem.kind == kind]
         for place, problem in enumerate(listed[:SHOWN]):
             head = (kind, str(number)) if place == 0 else ("", "")
-            table.add_row(*head, escape(problem.where), escape(problem.what))
+            table.add_row(*head, problem.where, problem.what)
         if number > SHOWN:
             table.add_row("", "", f"and {number - SHOWN} more", "all are in the index")
         table.add_section()
@@ -185,34 +183,31 @@ def finding_table(checked: Checked) -> Table:
 
 def verdict_table(folder: str, verdicts: Sequence[Any]) -> Table:
     """A row a verdict: how many photos, and the first of them with the reason."""
-    from rich.markup import escape
     from rich.table import Table
 
     from crrn.data.preparation.rid import KEPT, count
 
     counts = count(verdicts)
     kept = sum(counts[name] for name in KEPT)
-    table = Table(title=f"{escape(folder)}: {kept} of {len(verdicts)} photos kept", title_justify="left")
+    table = Table(title=f"{folder}: {kept} of {len(verdicts)} photos kept", title_justify="left")
     for number, label in enumerate(("verdict", "photos", "such as")):
         table.add_column(label, justify="right" if number == 1 else "left", overflow="fold")
     for name, number in counts.items():
         first = [verdict for verdict in verdicts if verdict.verdict == name][:3]
         such = "; ".join(f"{verdict.photo} ({verdict.why})" if verdict.why else verdict.photo for verdict in first)
-        table.add_row(name, str(number), escape(such))
+        table.add_row(name, str(number), such)
     return table
 
 
 def show(tables: Sequence[Table], *notes: str) -> None:
     """Prints tables, and notes below them."""
-    from rich.console import Console
+    from crrn.screen import console
 
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 160
+    screen = console()
     for table in tables:
         if table.columns:
-            console.print(table)
+            screen.print(table)
         else:
-            console.print(table.title, markup=False)
+            screen.print(table.title)
     for note in notes:
-        console.print(note, markup=False)
+        screen.print(note)

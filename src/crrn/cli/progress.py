@@ -19,7 +19,12 @@ class Progress:
 
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self.bars = Bars(*columns, console=Console(stderr=True), disable=not self.terminal)
         self.tasks: dict[str, object] = {}
         self.began: dict[str, tuple[float, float]] = {}

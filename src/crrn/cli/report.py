@@ -57,11 +57,10 @@ def report(
     if not evaluations and not runs:
         raise ConfigError("There is nothing to report: give evaluations=[evaluations/NAME] or runs=[runs/NAME].")
 
-    from rich.console import Console
-
     from crrn.evaluation.report.content import gather
     from crrn.evaluation.report.sources import as_typed
     from crrn.evaluation.report.write import write_report
+    from crrn.screen import console
 
     content = gather(
         str(name),
@@ -75,9 +74,9 @@ def report(
         command=as_typed([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
     files = write_report(Path(experiment_root) / str(name), content)
-    console = Console(soft_wrap=True)
+    screen = console()
     for path in files:
-        console.print(f"{path.stat().st_size / 1024:7.0f} KiB  {path}", markup=False, highlight=False)
+        screen.print(f"{path.stat().st_size / 1024:7.0f} KiB  {path}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -181,8 +181,9 @@ def readable(value: str) -> str:
 
 def show_table(records: list[dict[str, Any]], sweep: Path) -> None:
     """Prints the table of all jobs, with what differs between them."""
-    from rich.console import Console
     from rich.table import Table
+
+    from crrn.screen import console
 
     keys = list(dict.fromkeys(key for record in records for key in record["overrides"]))
     varied = [key for key in keys if len({record["overrides"].get(key) for record in records}) > 1]
@@ -192,6 +193,6 @@ def show_table(records: list[dict[str, Any]], sweep: Path) -> None:
         table.add_column(label)
     for row in rows:
         table.add_row(*row)
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
-    console.print(table)
-    console.print(f"All columns: {sweep / 'sweep.csv'}")
+    screen = console()
+    screen.print(table)
+    screen.print(f"All columns: {sweep / 'sweep.csv'}")

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from crrn.evaluation.tables import Grid, markdown, pair_grid, part_grid, result_grid
 from crrn.files import write_atomically
+from crrn.screen import console
 
 
 def grids(summary: Mapping[str, Any]) -> list[Grid]:
@@ -30,17 +31,15 @@ def show(folder: Path, summary: Mapping[str, Any]) -> None:
     """Prints the main tables and writes summary.md with all of them."""
     with write_atomically(folder / "summary.md", "w") as file:
         file.write(f"# {folder.name}\n\n{markdown(grids(summary))}")
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 160
+    screen = console()
     for result in summary["results"]:
         grid = result_grid(result, summary["evaluation"])
         table = Table(title=grid.title, caption=" ".join(grid.notes), caption_justify="left", title_justify="left")
         for number, label in enumerate(grid.head):
             table.add_column(label, justify="right" if number else "left")
         for y, row in enumerate(grid.rows):
-            table.add_row(*(f"[bold]{cell}[/bold]" if (y, x) in grid.best else cell for x, cell in enumerate(row)))
-        console.print(table)
+            table.add_row(*(Text(cell, "bold" if (y, x) in grid.best else "") for x, cell in enumerate(row)))
+        screen.print(table)
     places = {"Per image": "images", "All tables": "summary.md", "Worst, median and best cases": "cases"}
     found = (f"{what}: {folder / name}" for what, name in places.items() if (folder / name).exists())
-    console.print("   ".join(found), markup=False)
+    screen.print("   ".join(found))

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,6 +16,7 @@ from crrn.data import MixtureDataModule
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.nets import Network
+from crrn.screen import console
 from crrn.training.modules import describe
 from crrn.training.stages import Stage, part_of
 
@@ -49,17 +49,17 @@ def show_dry_run(
     for role in ("background", "reflection"):
         counts = summary[role]
         sources.add_row(role, *(str(counts[key]) for key in ("source", "training", "held_out", "left_out")))
-    console = Console(soft_wrap=True)
-    console.print(table)
+    screen = console()
+    screen.print(table)
     share = "" if str(devices) == "1" else f" (each of devices={devices} holds the weights, and its share of these)"
-    console.print(
+    screen.print(
         "GFLOP: a forward pass, a multiplication and an addition counted as two; training takes about three times it.\n"
         f"GB a step: weights, gradients, Adam's moments and what the backward pass keeps of {data.batch_size} mixtures"
         f"{share} in float32.\nA lower bound: on a CPU, steps were measured to peak at 1.1 (width 1) to 1.5 (width "
         "0.25) times as much."
     )
-    console.print(sources)
-    console.print(
+    screen.print(sources)
+    screen.print(
         f"{data.mixtures_per_epoch} mixtures an epoch in {batches} batches of {data.batch_size}; "
         f"{data.validation_mixtures} validation mixtures; fingerprint of the photos {summary['fingerprint']}"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
+from rich.markup import escape
 
 from crrn.training.curves import Curves
 from crrn.training.modules import StageTraining
@@ -27,7 +28,8 @@ class ProgressBar(RichProgressBar):
         print_log_above_bar()
 
     def _get_train_description(self, current_epoch: int) -> str:
-        return f"{getattr(self.trainer.lightning_module, 'name', '')} {current_epoch + 1}/{self.trainer.max_epochs}"
+        name = escape(getattr(self.trainer.lightning_module, "name", ""))  # Lightning's bar reads it as markup
+        return f"{name} {current_epoch + 1}/{self.trainer.max_epochs}"
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """The latest terms, read from the device only as often as the curves are logged."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
 from crrn.files import write_atomically
+from crrn.screen import console
 from crrn.training.rundir import WEIGHTS, RunDirectory
 
 COLUMNS = (("SSIM", "ssim", ".4f"), ("SI", "si", ".4f"), ("PSNR (dB)", "psnr", ".2f"))
@@ -53,9 +53,9 @@ def write_summary(run: RunDirectory, metrics: Mapping[str, float], title: str) -
         table.add_column(label, justify="right" if number else "left")
     for row in rows:
         table.add_row(*row, style="bold" if row[0] == "Gain" else None)
-    console = Console(soft_wrap=True)
-    console.print(table)
+    screen = console()
+    screen.print(table)
     panels = sorted(run.path.glob("*/panels/*.png"), key=lambda path: path.stat().st_mtime)
     if panels:
-        console.print(f"Panel:   {panels[-1]}")
-    console.print(f"Weights: {run.path / WEIGHTS}")
+        screen.print(f"Panel:   {panels[-1]}")
+    screen.print(f"Weights: {run.path / WEIGHTS}")
