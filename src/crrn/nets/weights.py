@@ -17,6 +17,7 @@ from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
 from crrn.layers import Remover
 from crrn.nets.build import build_network
+from crrn.nets.int8 import from_int8, to_int8
 from crrn.nets.prediction import Prediction, prediction_from, prediction_of, set_prediction
 from crrn.nets.state import mismatches
 
@@ -53,16 +54,20 @@ def network_bytes(
 
     Args:
         network: the network.
-        precision: how the convolutions' weights are stored, such as torch.float16; None keeps them as they are.
-            Biases, statistics and constants, few and delicate, are always kept.
+        precision: how the convolutions' weights are stored: a floating type such as torch.float16, or torch.int8 with a
+            scale for each output channel; None keeps them as they are. Biases, statistics and constants, few and
+            delicate, are always kept.
         prediction: the settings that prediction uses; None: the network's own.
     """
-    state = {
-        name: value.to(precision if value.dim() == 4 else None).contiguous()
-        for name, value in network.state_dict().items()
-    }
-    settings = (prediction or prediction_of(network)).record()
-    return save(state, {METADATA: json.dumps({"net": network.config, "prediction": settings})})
+    state = network.state_dict()
+    if precision == torch.int8:
+        state = to_int8(network, state)
+    elif precision is not None:
+        state = {name: value.to(precision if value.dim() == 4 else None) for name, value in state.items()}
+    record: dict[str, Any] = {"net": network.config, "prediction": (prediction or prediction_of(network)).record()}
+    if precision is not None:
+        record["precision"] = str(precision).removeprefix("torch.")
+    return save({name: value.contiguous() for name, value in state.items()}, {METADATA: json.dumps(record)})
 
 
 def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Remover:
@@ -73,7 +78,7 @@ def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu
         device: where the network is wanted.
 
     Returns:
-        The network in evaluation mode, in float32 also where the file stores half precision. Its `prediction` holds the
+        The network in evaluation mode, in float32 however the file stores it. Its `prediction` holds the
         file's prediction settings.
 
     Raises:
@@ -116,7 +121,7 @@ def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], Prediction,
     read = _read_checkpoint if path.suffix == ".ckpt" else _read_safetensors
     try:
         record, state = read(path, weights)
-        return dict(record["net"]), prediction_from(record), state
+        return dict(record["net"]), prediction_from(record), from_int8(state)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} was not written by crrn: it does not say which network it holds") from error
     except ConfigError as error:

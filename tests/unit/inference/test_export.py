@@ -87,11 +87,22 @@ def test_half_precision_is_half_the_size(tmp_path):
     assert torch.equal(loaded.iin.head[1].weight, network.iin.head[1].weight.half().float())
 
 
+def test_integers_are_compared_with_the_network_too(tmp_path):
+    network = lively("crrn")
+    differences = export.export_network(network, tmp_path / "small.safetensors", "safetensors", "int8")
+    assert 0 < max(differences.values()) < 5e-2
+    stored = load_file(tmp_path / "small.safetensors")
+    assert stored["iin.head.1.weight"].dtype == torch.int8
+    weight = network.iin.head[1].weight.detach()
+    step = weight.abs().amax((1, 2, 3), keepdim=True) / 127
+    assert (crrn.load(tmp_path / "small.safetensors").iin.head[1].weight - weight).abs().le(0.501 * step).all()
+
+
 @pytest.mark.parametrize(
     ("format", "precision", "said"),
     [
         ("tflite", "float32", "choose one of onnx, torch_export, safetensors"),
-        ("safetensors", "int4", "choose one of float32, float16"),
+        ("safetensors", "int4", "choose one of float32, float16, int8"),
         ("onnx", "float16", "for format=safetensors only"),
     ],
 )
