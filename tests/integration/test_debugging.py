@@ -47,9 +47,9 @@ def test_help_and_mistakes_answer_without_torch(arguments: list[str], tmp_path: 
 
 def test_a_dry_run_trains_nothing(train: Train, photos: Path, tmp_path: Path) -> None:
     outcome = train(
-        *tiny(photos, "dry_run=true", "net.width=1", "data.sizes=[224x288]", "data.batch_size=16"),
+        *tiny(photos, "dry_run=true", "net.width=1", "data.batches.sizes=[224x288]", "data.batches.batch_size=16"),
         "stages.joint.epochs=80",
-        "data.mixtures_per_epoch=14754",
+        "data.batches.samples_per_epoch=14754",
     )
     assert outcome.status == 0, outcome.err
     (joint,) = (line for line in outcome.out.splitlines() if "joint" in line)
@@ -74,7 +74,7 @@ def test_debugging_configs_run(train: Train, photos: Path, tmp_path: Path, debug
 
 def test_overfitting_repeats_one_batch(train: Train, photos: Path, tmp_path: Path) -> None:
     settings = tiny(photos, "debug=overfit", "stages=gin", "watching.fingerprints=true")
-    outcome = train(*settings, "data.mixtures_per_epoch=60", "net.width=0.1", "data.sizes=[32x48]")
+    outcome = train(*settings, "data.batches.samples_per_epoch=60", "net.width=0.1", "data.batches.sizes=[32x48]")
     assert outcome.status == 0, outcome.err
     (path,) = tmp_path.glob("runs/debug/*/gin/metrics.csv")
     with path.open(newline="") as file:
@@ -85,7 +85,7 @@ def test_overfitting_repeats_one_batch(train: Train, photos: Path, tmp_path: Pat
 
 def test_the_resume_check_ends_with_identical_weights(photos: Path) -> None:
     overrides = [o for o in tiny(photos) if o.startswith(("data=", "data.background", "data.reflection", "data.held"))]
-    smaller = ["data.mixtures_per_epoch=12", "watching.panel_images=1"]
+    smaller = ["data.batches.samples_per_epoch=12", "watching.panel_images=1"]
     done = subprocess.run(
         [sys.executable, "-m", "src.resume_check", *overrides, *smaller],
         cwd=ROOT,

@@ -19,9 +19,9 @@ def settings(photos: Path, *overrides: str) -> list[str]:
     """Both stages; batches of 4 are 2 a rank, 7 validation mixtures are an uneven tail."""
     return tiny(
         photos,
-        "data.batch_size=4",
-        "data.mixtures_per_epoch=12",
-        "data.validation_mixtures=7",
+        "data.batches.batch_size=4",
+        "data.batches.samples_per_epoch=12",
+        "data.validation.mixtures=7",
         "stages.gin.epochs=1",
         "stages.joint.epochs=2",
         "stages.joint.schedule.milestones=[1]",

@@ -94,29 +94,32 @@ def test_a_full_disk_leaves_the_last_checkpoint(
 
 
 def test_a_killed_worker_is_named(train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from crrn.data.dataset import MixtureDataset
+    from crrn.data.dataset import SampleDataset
 
-    main, get = os.getpid(), MixtureDataset.__getitem__
+    main, get = os.getpid(), SampleDataset.__getitem__
 
-    def dying(self: MixtureDataset, key):
+    def dying(self: SampleDataset, key):
         if os.getpid() != main and (key.epoch, key.k) == (1, 2):
             os.kill(os.getpid(), signal.SIGKILL)
         return get(self, key)
 
-    monkeypatch.setattr(MixtureDataset, "__getitem__", dying)
+    monkeypatch.setattr(SampleDataset, "__getitem__", dying)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    outcome = train(*tiny(photos, *GIN, "name=worker", "data.num_workers=1", "data.cache=true"))
+    outcome = train(*tiny(photos, *GIN, "name=worker", "data.loading.num_workers=1", "data.loading.cache=true"))
     assert outcome.status == 1 and "Traceback" not in outcome.err
-    assert "data.num_workers" in outcome.err and "gin/last.ckpt" in outcome.err
+    assert "data.loading.num_workers" in outcome.err and "gin/last.ckpt" in outcome.err
     assert is_whole(tmp_path / "runs/worker/gin/last.ckpt")
 
 
 @pytest.mark.parametrize(
     ("error", "word"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "data.batch_size"),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "data.batch_size"),
-        (MemoryError(), "data.cache=false"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "data.batches.batch_size"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+            "data.batches.batch_size",
+        ),
+        (MemoryError(), "data.loading.cache=false"),
     ],
 )
 def test_exhausted_memory_is_a_sentence(
@@ -188,7 +191,7 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(
         (["+stages.joint.loss.colour=1"], ["loss has no setting colour", "loss.background.l1=2"]),
         (["+optimizer.lr=1"], ["optimizer.lr", "stages.gin.learning_rate"]),
         (["+logger.colour=1"], ["logger.colour", "logger=wandb"]),
-        (["data.repeat_batches=0"], ["data.repeat_batches"]),
+        (["data.batches.repeat=0"], ["data.batches.repeat"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

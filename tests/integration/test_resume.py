@@ -24,7 +24,7 @@ def settings(photos: Path, name: str) -> list[str]:
         "stages.gin.epochs=1",
         "stages.joint.epochs=2",
         "stages.joint.schedule.milestones=[1]",
-        "data.mixtures_per_epoch=10",
+        "data.batches.samples_per_epoch=10",
         "trainer.accumulate_grad_batches=2",
         "watching.checkpoint_every_n_steps=1",
         "ema_decay=0.9",

@@ -162,7 +162,14 @@ def test_an_interrupted_study_goes_on(zygote: Zygote, photos: Path) -> None:
     def study(name: str) -> list[str]:
         return [
             "-m",
-            *tiny(photos, *GIN, "sweep=optuna", f"name={name}", "data.mixtures_per_epoch=4", "watching.panel_images=0"),
+            *tiny(
+                photos,
+                *GIN,
+                "sweep=optuna",
+                f"name={name}",
+                "data.batches.samples_per_epoch=4",
+                "watching.panel_images=0",
+            ),
             "stages.gin.epochs=4",
             "watching.checkpoint_every_n_steps=1",
             "hydra.sweeper.trials=6",

@@ -165,7 +165,7 @@ ERRORS = [
     ("missing checkpoint", ["resume=runs/none/joint/last.ckpt"], ["runs/none/joint/last.ckpt"]),
     ("alpha", ["mixing.alpha=[0.5,1.2]"], ["mixing.alpha"]),
     ("beta", ["mixing.beta=[0.5,0.1]"], ["mixing.beta"]),
-    ("size", ["data.sizes=[96x160,224]"], ["224", "HEIGHTxWIDTH"]),
+    ("size", ["data.batches.sizes=[96x160,224]"], ["224", "HEIGHTxWIDTH"]),
     ("milestones", ["stages.joint.epochs=3"], ["50", "3 epochs"]),
     ("epochs", ["stages.gin.epochs=0"], ["epoch"]),
     ("stage without its part", ["ablation=gin_only", "stages=joint"], ["joint", "gin"]),

@@ -42,7 +42,7 @@ class InferenceSuite:
     def __init__(
         self, small: str = "400x540", large: str = "3000x4000", width: float = 0.25, limit: float = 2.0
     ) -> None:
-        from crrn.data.datamodule import parse_size  # here: the processes that predict need not load Lightning
+        from crrn.data.settings import parse_size
 
         self.small = parse_size("suite.inference.small", small)
         self.large = parse_size("suite.inference.large", large)

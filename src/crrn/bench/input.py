@@ -14,10 +14,11 @@ from crrn.bench import peers
 from crrn.bench.bench import Bench
 from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
-from crrn.data.datamodule import parse_size
-from crrn.data.dataset import MixtureDataset, PhotoPairs, collate
+from crrn.data.batch import Batch, collate, form
+from crrn.data.dataset import SampleDataset
 from crrn.data.photos import Photo
 from crrn.data.plan import Size
+from crrn.data.settings import Batches, Loading, parse_size
 from crrn.data.sources import PhotoSource, folder
 from crrn.errors import DataError
 from crrn.mixing import CEILNetMixing, Mixture
@@ -117,35 +118,40 @@ class Pipeline:
             PhotoSource("reflections", tuple(files[half:])),
             CEILNetMixing(),
             seed=2018,
-            batch_size=batch,
-            sizes=[f"{size[0]}x{size[1]}"],
-            mixtures_per_epoch=batch,
-            rotate=10 if augment else 0,
-            flip=augment,
-            num_workers=0,
-            cache=cache,
+            batches=Batches(
+                batch_size=batch,
+                sizes=[f"{size[0]}x{size[1]}"],
+                samples_per_epoch=batch,
+                rotate=10 if augment else 0,
+                flip=augment,
+            ),
+            loading=Loading(num_workers=0, cache=cache),
         )
         loader = self.module.train_dataloader()
         data = loader.dataset
-        assert isinstance(data, MixtureDataset) and loader.batch_sampler is not None
+        assert isinstance(data, SampleDataset) and loader.batch_sampler is not None
         self.data = data
         (self.keys,) = loader.batch_sampler
         recipes = [data.plan(0, k) for k in range(batch)]
         self.samples = [
-            (data.background.files[r.background], data.reflection.files[r.reflection], r.parameters["sigma"])
+            (
+                data.background.files[r.background],
+                data.reflection.files[r.reflection],
+                float(np.asarray(r.parameters["sigma"])),
+            )
             for r in recipes
         ]
 
-    def load(self) -> PhotoPairs:
+    def load(self) -> Batch:
         """What a worker does for a batch."""
         batch = collate([self.data[key] for key in self.keys])
         if isinstance(batch, DataError):
             raise batch
         return batch
 
-    def mix(self, batch: PhotoPairs) -> Mixture:
+    def mix(self, batch: Batch) -> Mixture:
         """What the device does with it."""
-        mixture: Mixture = self.module.mixtures(batch)
+        mixture: Mixture = form(batch, self.module.mixing)
         return mixture
 
     def make(self) -> Mixture:
@@ -166,9 +172,10 @@ class Pipeline:
         return self.field_mix(self.field_load())
 
 
-def ready_photos(batch: PhotoPairs) -> list[tuple[Photo, Photo]]:
+def ready_photos(batch: Batch) -> list[tuple[Photo, Photo]]:
     """The photos of a batch one by one, (H, W, 3)."""
-    layers = [photos.permute(0, 2, 3, 1).contiguous().numpy() for photos in (batch.background, batch.reflection)]
+    assert batch.photos is not None
+    layers = [photos.permute(0, 2, 3, 1).contiguous().numpy() for photos in batch.photos[:2]]
     return list(zip(*layers, strict=True))
 
 
@@ -185,7 +192,7 @@ def mean_photo_difference(first: Any, second: Any) -> float:
     return float(np.mean(differences)) / 255
 
 
-def pictures(batch: PhotoPairs | list[tuple[Photo, Photo]]) -> list[Photo]:
+def pictures(batch: Batch | list[tuple[Photo, Photo]]) -> list[Photo]:
     """All photos of a batch of either side."""
-    pairs = ready_photos(batch) if isinstance(batch, PhotoPairs) else batch
+    pairs = ready_photos(batch) if isinstance(batch, Batch) else batch
     return [photo for pair in pairs for photo in pair]

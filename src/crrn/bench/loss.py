@@ -11,7 +11,7 @@ from torch import Tensor
 from crrn.bench import peer_losses
 from crrn.bench.bench import Bench
 from crrn.bench.extras import require
-from crrn.data.datamodule import parse_size
+from crrn.data.settings import parse_size
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 

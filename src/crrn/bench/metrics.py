@@ -13,7 +13,7 @@ from torch import Tensor
 from crrn.bench.bench import Bench
 from crrn.bench.extras import require
 from crrn.bench.textures import texture
-from crrn.data.datamodule import parse_size
+from crrn.data.settings import parse_size
 from crrn.metrics import PROTOCOLS, Protocol
 
 FIELD, OURS = "NumPy, scikit-image", "crrn"

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from crrn.bench.bench import Bench
 from crrn.bench.machine import in_fresh_process, peak_memory, reset_peak_memory
 from crrn.bench.race import measure
-from crrn.data.datamodule import parse_size
+from crrn.data.settings import parse_size
 from crrn.errors import ConfigError
 from crrn.nets import build_network
 

@@ -10,13 +10,16 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from torch import Tensor
+
 from crrn.bench.bench import Bench
 from crrn.bench.race import Times
 from crrn.bench.step import arguments
 from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
-from crrn.data.datamodule import parse_size
-from crrn.data.dataset import PairLoader
+from crrn.data.batch import Batch
+from crrn.data.loader import BatchLoader
+from crrn.data.settings import Loading, parse_size
 from crrn.nets import build_network
 from crrn.training.dry_run import forward_flops
 
@@ -78,7 +81,7 @@ class ScaleSuite:
         with ExitStack() as stack:
             for count in self.workers:
                 data = MixtureDataModule(
-                    **arguments(files, self.batch, self.sizes, self.batches), num_workers=count, cache=cached
+                    **arguments(files, self.batch, self.sizes, self.batches), loading=Loading(count, cached)
                 )
                 loader = data.train_dataloader()
                 stack.callback(stop, loader)
@@ -126,14 +129,18 @@ def named(workers: int) -> str:
     return {0: "a thread", 1: "1 worker"}.get(workers, f"{workers} workers")
 
 
-def go_through(loader: PairLoader) -> list[int]:
+def go_through(loader: BatchLoader) -> list[int]:
     """All batches from the start; gives a sum of each batch's values on a coarse grid."""
-    return [
-        sum(int(photos[..., ::16, ::16].sum()) for photos in (batch.background, batch.reflection)) for batch in loader
-    ]
+    return [sum(int(photos[..., ::16, ::16].sum()) for photos in two_photos(batch)) for batch in loader]
 
 
-def stop(loader: PairLoader) -> None:
+def two_photos(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The two photos of all rows, of a batch without pairs."""
+    assert batch.photos is not None
+    return batch.photos.background, batch.photos.reflection
+
+
+def stop(loader: BatchLoader) -> None:
     """Ends a loader's worker processes."""
     iterator = loader._iterator
     if iterator is not None and hasattr(iterator, "_shutdown_workers"):

@@ -16,7 +16,7 @@ from crrn.bench.bench import Bench
 from crrn.bench.machine import in_fresh_process, peak_memory, reset_peak_memory
 from crrn.bench.race import check, measure
 from crrn.bench.textures import texture
-from crrn.data.datamodule import parse_size
+from crrn.data.settings import parse_size
 from crrn.errors import ConfigError
 from crrn.image.filters import filter_separable, gaussian_kernel
 from crrn.solvers import NR17, SOLVERS, WS16

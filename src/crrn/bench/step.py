@@ -23,7 +23,8 @@ from crrn.bench.bench import Bench
 from crrn.bench.race import Times, check, synchronise
 from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
-from crrn.data.datamodule import parse_size
+from crrn.data.batch import form
+from crrn.data.settings import Batches, Validation, parse_size
 from crrn.data.sources import PhotoSource
 from crrn.image.gradient import gradient_magnitude
 from crrn.layers import Layers
@@ -139,7 +140,8 @@ class Turns(MixtureDataModule):
         self.loss = loss()
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LEARNING_RATE)
         photos = next(iter(super().train_dataloader()))
-        self.ready = Mixture._make(None if field is None else field.to(device) for field in self.mixtures(photos))
+        mixtures: Mixture = form(photos, self.mixing)
+        self.ready = Mixture._make(None if field is None else field.to(device) for field in mixtures)
 
     def step(self) -> None:
         """One step of the bare loop."""
@@ -157,7 +159,7 @@ class Turns(MixtureDataModule):
         return self
 
     def __len__(self) -> int:
-        return self.mixtures_per_epoch // self.batch_size
+        return self.batches.per_epoch()
 
     def __iter__(self) -> Iterator[Mixture]:
         for _ in range(len(self)):
@@ -190,11 +192,8 @@ def arguments(files: tuple[Path, ...], batch: int, sizes: Sequence[str], steps: 
         "reflection": PhotoSource("reflections", files[half:]),
         "mixing": PaperMixing(),
         "seed": 2018,
-        "batch_size": batch,
-        "sizes": sizes,
-        "mixtures_per_epoch": steps * batch,
-        "validation_mixtures": 1,
-        "validation_size": sizes[0],
+        "batches": Batches(batch_size=batch, sizes=sizes, samples_per_epoch=steps * batch),
+        "validation": Validation(mixtures=1, size=sizes[0]),
     }
 
 

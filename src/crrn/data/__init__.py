@@ -1,4 +1,4 @@
-"""Photos and how they become batches of mixtures: sources, the mixing plan, the batch sampler, the DataModule.
+"""Photos and pairs, and how they become batches: sources, plans, the batch sampler, the DataModule, benchmarks.
 
 The DataModule, which brings Lightning with it, is imported when it is asked for: checking a benchmark needs none.
 """
@@ -8,12 +8,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crrn.data.demo import demo_photos
+from crrn.data.settings import Batches, Loading, Sources, Validation
 from crrn.data.sources import PhotoSource, coco, folder, rid, voc2012
 
 if TYPE_CHECKING:
     from crrn.data.datamodule import MixtureDataModule
 
-__all__ = ["MixtureDataModule", "PhotoSource", "coco", "demo_photos", "folder", "rid", "voc2012"]
+__all__ = [
+    "Batches",
+    "Loading",
+    "MixtureDataModule",
+    "PhotoSource",
+    "Sources",
+    "Validation",
+    "coco",
+    "demo_photos",
+    "folder",
+    "rid",
+    "voc2012",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,7 +31,7 @@ class Augmentation:
 
     def __init__(self, rotate: float = 10.0, flip: bool = True) -> None:
         if not 0 <= rotate <= 180:
-            raise ConfigError(f"data.rotate={rotate:g} is not an angle in degrees between 0 and 180.")
+            raise ConfigError(f"data.batches.rotate={rotate:g} is not an angle in degrees between 0 and 180.")
         self.transforms: list[A.BasicTransform] = []
         if flip:
             self.transforms.append(A.HorizontalFlip(p=0.5))

@@ -1,13 +1,11 @@
-"""The mixtures of a run as a LightningDataModule."""
+"""The samples of a run, mixtures and real pairs, as a LightningDataModule."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,10 +16,14 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from crrn.data.augment import Augmentation
-from crrn.data.dataset import MixtureDataset, PairLoader, PhotoPairs, collate, quiet_worker
-from crrn.data.photos import PhotoBank, check_photo
-from crrn.data.plan import MixingPlan, Size
-from crrn.data.sampler import Key, MultiSizeBatchSampler, share
+from crrn.data.batch import Batch, collate, form
+from crrn.data.dataset import PairBank, SampleDataset
+from crrn.data.loader import BatchLoader, quiet_worker
+from crrn.data.pairs import PairSource, find_pairs
+from crrn.data.photos import PhotoBank, check_photo, upright_size
+from crrn.data.plan import Geometry, MixingPlan, PairPlan, PairRecipe, Parameters, Size
+from crrn.data.sampler import FixedBatches, Key, MultiSizeBatchSampler, pair_rows
+from crrn.data.settings import Batches, Loading, Sources, Validation
 from crrn.data.sources import PhotoSource, fingerprint, folder
 from crrn.errors import ConfigError, DataError
 
@@ -29,54 +31,41 @@ log = logging.getLogger("crrn")
 
 # The validation mixtures are the same in every run, whatever its seed.
 VALIDATION_SEED = 2018
-# The losses and metrics compare windows of this size.
-SMALLEST_SIDE = 11
 
 
 class Mixing(Protocol):
-    """A formation model, such as those in ``crrn.mixing``."""
+    """A formation model, such as those in ``crrn.mixing``; docs/architecture.md has its whole contract."""
 
-    def draw(self, rng: np.random.Generator) -> dict[str, float]:
+    def draw(self, rng: np.random.Generator) -> Parameters:
         """Draw the parameters of one mixture."""
         ...
 
-    def __call__(self, background: Tensor, reflection: Tensor, parameters: Mapping[str, Tensor]) -> Any:
-        """Form a batch of mixtures from layers (N, 3, H, W) in [0, 1] and one tensor (N,) for each parameter."""
+    def __call__(self, background: Tensor, reflection: Tensor, parameters: Mapping[str, Any]) -> Any:
+        """Form a batch of mixtures from layers (N, 3, H, W) in [0, 1] and the parameters of all rows."""
         ...
 
 
 class MixtureDataModule(L.LightningDataModule):
-    """Mixtures made on the fly from two sources of photos; gives what ``mixing`` forms, on the device.
+    """Mixtures made on the fly from two sources of photos, and real pairs beside them; gives `Mixture`s on the device.
 
-    Training mixtures are a pure function of (seed, epoch, k), see ``MixingPlan``. Validation mixtures are the same in
-    every run and come from held-out photos alone, unaugmented. Use it with ``Trainer(use_distributed_sampler=False)``:
-    it shares the mixtures between the ranks itself.
+    Training samples are a pure function of (seed, epoch, k), see `MixingPlan` and `PairPlan`. Validation samples are
+    the same in every run and come from held-out photos and scenes alone, unaugmented. Use it with
+    ``Trainer(use_distributed_sampler=False)``: it shares the samples between the ranks itself.
 
     Args:
         background: the backgrounds; a path is a folder of photos.
         reflection: the reflections, likewise.
         mixing: the formation model.
         seed: the run's seed.
-        batch_size: mixtures in a step, over all devices (our choice; the paper gives none).
-        sizes: the sizes of training batches, "HEIGHTxWIDTH" (the paper's two); a coin per batch chooses (our choice).
-        mixtures_per_epoch: the paper's 14,754.
-        rotate: largest angle of the augmentation, in degrees (our choice).
-        flip: whether the augmentation flips left to right.
-        held_out: the share of each source's photos that never train; ignored by sources with a fixed held-out set.
-        validation_mixtures: number of validation mixtures.
-        validation_size: their size.
-        num_workers: worker processes; None means none on a CPU, where a thread makes the next batch while the present
-            one is trained on, and on a GPU the cores shared by its devices, at most 8.
-        cache: keep the decoded photos in memory; the mixtures are the same bits with and without.
-        on_corrupt: "error" stops at a photo that cannot be read or is too small; "skip" goes on without it.
-        min_side: the shortest side, in pixels, that a photo may have.
-        repeat_batches: train on the first so many batches again and again, to see whether a network can learn at all.
+        sources, batches, validation, loading: see `crrn.data.settings`; None is the default of each.
 
     Attributes:
-        first_epoch: the epoch of the mixing plan with which the trainer's epoch 0 starts. A second stage sets it to go
-            on with fresh mixtures instead of the first stage's.
+        first_epoch: the epoch of the plans with which the trainer's epoch 0 starts. A second stage sets it to go on
+            with fresh samples instead of the first stage's.
+        epochs: the length of the present stage, over which the pairs' share may change; None: unknown, and the share is
+            that of the start.
         skipped: the corrupt photos that batches met and replaced.
-        latest: the numbers k of the mixtures in the latest batch on this device.
+        latest: the numbers k of the samples in the latest batch on this device.
 
     Raises:
         ConfigError: a setting out of range.
@@ -89,55 +78,30 @@ class MixtureDataModule(L.LightningDataModule):
         reflection: PhotoSource | str | Path,
         mixing: Mixing,
         seed: int,
-        batch_size: int = 16,
-        sizes: Sequence[str] = ("96x160", "224x288"),
-        mixtures_per_epoch: int = 14754,
-        rotate: float = 10.0,
-        flip: bool = True,
-        held_out: float = 0.05,
-        validation_mixtures: int = 64,
-        validation_size: str = "224x288",
-        num_workers: int | None = None,
-        cache: bool = False,
-        on_corrupt: str = "error",
-        min_side: int = 32,
-        repeat_batches: int | None = None,
+        sources: Sources | None = None,
+        batches: Batches | None = None,
+        validation: Validation | None = None,
+        loading: Loading | None = None,
     ) -> None:
         super().__init__()
         self.background = background if isinstance(background, PhotoSource) else folder(background)
         self.reflection = reflection if isinstance(reflection, PhotoSource) else folder(reflection)
         self.mixing = mixing
         self.seed = seed
-        self.batch_size = batch_size
-        if isinstance(sizes, str) or not sizes:
-            raise ConfigError(f"data.sizes={sizes!r} is not a list of sizes: give one or more, e.g. [96x160,224x288].")
-        self.sizes = [parse_size("data.sizes", size) for size in sizes]
-        self.mixtures_per_epoch = mixtures_per_epoch
-        self.augmentation = Augmentation(rotate, flip)
-        self.held_out = held_out
-        if validation_mixtures < 1:
-            raise ConfigError(
-                f"data.validation_mixtures={validation_mixtures} is not a number of mixtures: give 1 or more."
-            )
-        self.validation_mixtures = validation_mixtures
-        self.validation_size = parse_size("data.validation_size", validation_size)
-        if num_workers is not None and num_workers < 0:
-            raise ConfigError(
-                f"data.num_workers={num_workers} is not a number of processes: give 0 or more, or null for the default."
-            )
-        self.num_workers = num_workers
-        self.cache = cache
-        if on_corrupt not in ("error", "skip"):
-            raise ConfigError(f"data.on_corrupt={on_corrupt!r} is unknown: give 'error' or 'skip'.")
-        self.on_corrupt = on_corrupt
-        self.min_side = min_side
-        self.repeat_batches = repeat_batches
+        self.sources = sources or Sources()
+        self.batches = batches or Batches()
+        self.validation = validation or Validation()
+        self.loading = loading or Loading()
+        self.pairs = find_pairs(self.sources.pairs, self.sources.scene_pattern) if self.sources.pairs else None
+        self.augmentation = Augmentation(self.batches.rotate, self.batches.flip)
         self.first_epoch = 0
+        self.epochs: int | None = None
         self.skipped: set[str] = set()
         self.latest = torch.empty(0, dtype=torch.int64)
-        self._train: MixtureDataset | None = None
-        self._validation: MixtureDataset | None = None
+        self._train: SampleDataset | None = None
+        self._validation: SampleDataset | None = None
         self._summary: dict[str, Any] = {}
+        self._check_pairs()
 
     def setup(self, stage: str | None = None) -> None:
         """Read all photos' headers, split the sources, and write the counts to the log; a second call does nothing.
@@ -148,91 +112,154 @@ class MixtureDataModule(L.LightningDataModule):
         """
         if self._train is not None:
             return
-        background, reflection = self._usable()
-        background_train, background_held_out = background.split(self.held_out)
-        reflection_train, reflection_held_out = reflection.split(self.held_out)
+        background, reflection, pairs = self._usable()
+        held_out = self.sources.held_out
+        background_train, background_held_out = background.split(held_out)
+        reflection_train, reflection_held_out = reflection.split(held_out)
         self._check_disjoint(background_train, reflection_train, background_held_out, reflection_held_out)
+        pairs_train, pairs_held_out = None, None
+        if pairs is not None:
+            pairs_train, pairs_held_out = pairs.split(held_out, self.validation.pair_scenes)
+            pairs_held_out = pairs_held_out.at_most(self.validation.pairs_per_scene)
 
-        canonical = (max(height for height, _ in self.sizes), max(width for _, width in self.sizes))
-        self._train = self._dataset(
-            self.seed, background_train, reflection_train, self.sizes, canonical, self.augmentation
+        sizes, scale = self.batches.parsed_sizes(), self.batches.scale
+        canonical = (max(height for height, _ in sizes), max(width for _, width in sizes))
+        if scale is not None:  # the smallest crop then still has the pixels of a batch
+            canonical = (round(canonical[0] / scale[0]), round(canonical[1] / scale[0]))
+        pair_plan = None
+        if pairs_train is not None:
+            scenes = [pair.scene for pair in pairs_train.pairs]
+            by_scene = self.sources.pair_sampling == "scene"
+            pair_plan = PairPlan(self.seed, scenes, by_scene, scale, self.sources.pair_jitter)
+        uses_pair = getattr(self.mixing, "uses_pair", None)
+        plan = MixingPlan(
+            self.seed, background_train, reflection_train, self.mixing.draw, sizes, scale, uses_pair, pair_plan
         )
-        self._validation = self._dataset(
+        self._train = self._dataset(
+            plan, background_train, reflection_train, pair_plan, pairs_train, canonical, self.augmentation
+        )
+        size = self.validation.parsed_size()
+        mixing = self.validation.mixing or self.mixing
+        fixed = None if pairs_held_out is None else PairPlan(VALIDATION_SEED, [p.scene for p in pairs_held_out.pairs])
+        plan = MixingPlan(
             VALIDATION_SEED,
             background_held_out,
             reflection_held_out,
-            [self.validation_size],
-            self.validation_size,
+            mixing.draw,
+            [size],
             None,
+            getattr(mixing, "uses_pair", None),
+            fixed,
         )
+        self._validation = self._dataset(
+            plan, background_held_out, reflection_held_out, whole_pair, pairs_held_out, size, None
+        )
+        files = [*background.files, *reflection.files]
         self._summary = {
             "background": _counts(self.background, background_train, background_held_out),
             "reflection": _counts(self.reflection, reflection_train, reflection_held_out),
-            "fingerprint": fingerprint([*background.files, *reflection.files]),
         }
-        for role in ("background", "reflection"):
-            log.info("%s: %s", role, ", ".join(f"{name} {value}" for name, value in self._summary[role].items()))
-        if self.cache:
-            photos = len({*background_train, *reflection_train})
-            log.info("photo cache: up to %.1f GB", photos * canonical[0] * canonical[1] * 3 / 1e9)
+        if pairs is not None and pairs_train is not None and pairs_held_out is not None:
+            files += [file for pair in pairs.pairs for file in pair.files()]
+            self._summary["pairs"] = {
+                "training": len(pairs_train.pairs),
+                "training scenes": len(pairs_train.scenes()),
+                "held out": len(pairs_held_out.pairs),
+                "held-out scenes": len(pairs_held_out.scenes()),
+            }
+        self._summary["fingerprint"] = fingerprint(files)
+        for role, counts in self._summary.items():
+            if role != "fingerprint":
+                log.info("%s: %s", role, ", ".join(f"{name} {value}" for name, value in counts.items()))
 
     def summary(self) -> dict[str, Any]:
-        """The sources' names, their counts of photos, and a fingerprint of all files' names and sizes."""
+        """The sources' names, their counts of photos and pairs, and a fingerprint of all files' names and sizes."""
         self.setup()
         return self._summary
 
-    def train_dataloader(self) -> PairLoader:
+    def train_dataloader(self) -> BatchLoader:
         """This rank's share of the training batches, from the batch at which the trainer stands."""
         self.setup()
         assert self._train is not None
-        rank, world_size = self._ranks()
+        share = self._pair_share if self.pairs is not None else None
         sampler = MultiSizeBatchSampler(
-            self._train.plan,
-            self.mixtures_per_epoch,
-            self.batch_size,
-            rank,
-            world_size,
-            start=self._position,
-            repeat=self.repeat_batches,
+            self._train.plan, self.batches, *self._ranks(), start=self._position, pair_share=share
         )
         return self._loader(self._train, sampler)
 
-    def val_dataloader(self) -> PairLoader:
-        """This rank's share of the validation mixtures; no mixture is left out or repeated."""
+    def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
+        """This rank's share of the held-out mixtures, and of the held-out pairs where there are pairs; no sample is
+        left out or repeated."""
         self.setup()
         assert self._validation is not None
-        keys = [Key(0, k, *self.validation_size) for k in range(self.validation_mixtures)]
-        return self._loader(self._validation, _FixedBatches(keys, self.batch_size, *self._ranks()))
+        size = self.validation.parsed_size()
+        mixtures = [Key(0, k, *size) for k in range(self.validation.mixtures)]
+        loaders = [self._fixed(mixtures, "data.validation.mixtures")]
+        if self._validation.pairs is not None:
+            pairs = [Key(0, k, *size, pair=True) for k in range(len(self._validation.pairs))]
+            loaders.append(self._fixed(pairs, "the number of held-out pairs"))
+        return loaders if len(loaders) > 1 else loaders[0]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Form the mixtures on the device; nothing is random here."""
-        if not isinstance(batch, PhotoPairs):
+        if not isinstance(batch, Batch):
             return batch
         for file in batch.skipped:
             if file not in self.skipped:
                 self.skipped.add(file)
                 log.warning("%s cannot be read and is replaced by another photo (%d so far)", file, len(self.skipped))
         self.latest = batch.k
-        return self.mixtures(batch)
+        validating = self.trainer is not None and not getattr(self.trainer, "training", True)
+        return form(batch, self.validation.mixing or self.mixing if validating else self.mixing)
 
-    def mixtures(self, batch: PhotoPairs) -> Any:
-        """Form the mixtures of a batch of photo pairs, on the device on which they lie."""
-        return self.mixing(_unit(batch.background), _unit(batch.reflection), batch.parameters)
+    def _check_pairs(self) -> None:
+        """Refuses what cannot work before a photo is read."""
+        if self.pairs is None:
+            for setting, mixing in (("mixing", self.mixing), ("data.validation.mixing", self.validation.mixing)):
+                if getattr(mixing, "needs_pairs", False):
+                    raise ConfigError(
+                        f"{setting} takes the reflections of real pairs, and there are none: set "
+                        "data.sources.pairs=[DIR], or leave that model out, as in mixing.weights.transfer=0."
+                    )
+            return
+        for _, share in self.sources.share_steps():
+            if share and not any(pair_rows(share, self.batches.batch_size)):
+                raise ConfigError(
+                    f"data.sources.pair_share={share:g} of {self.batches.batch_size} samples is less than half a pair: "
+                    "raise it or data.batches.batch_size, or set it to 0."
+                )
 
-    def _usable(self) -> tuple[PhotoSource, PhotoSource]:
-        """The two sources without the photos whose headers cannot be read or tell of too small a photo."""
+    def _pair_share(self, number: int) -> float:
+        """The share of pairs in a global batch, counted over the whole run."""
+        per_epoch = self.batches.per_epoch()
+        done = number - self.first_epoch * per_epoch
+        return self.sources.share(min(1.0, done / (self.epochs * per_epoch)) if self.epochs else 0.0)
+
+    def _usable(self) -> tuple[PhotoSource, PhotoSource, PairSource | None]:
+        """The sources without the photos and pairs whose headers cannot be read or tell of unfit sizes."""
+        pairs = self.pairs.pairs if self.pairs is not None else ()
         files = list(dict.fromkeys([*self.background.files, *self.reflection.files]))
+        files = list(dict.fromkeys([*files, *(file for pair in pairs for file in pair.files())]))
 
         def problem(file: Path) -> DataError | None:
             try:
-                check_photo(file, self.min_side)
+                check_photo(file, self.sources.min_side)
             except DataError as error:
                 return error
             return None
 
         with ThreadPoolExecutor() as pool:
-            problems = {file: error for file, error in zip(files, pool.map(problem, files), strict=True) if error}
-        if problems and self.on_corrupt == "error":
+            found = zip(files, pool.map(problem, files), strict=True)
+            problems = {file: error for file, error in found if error}
+        for pair in pairs:
+            if not any(file in problems for file in pair.files()):
+                sizes = {file: upright_size(file) for file in pair.files()}
+                if len(set(sizes.values())) > 1:
+                    written = " and ".join(f"{file} {h}x{w}" for file, (h, w) in sizes.items())
+                    problems[pair.mixture] = DataError(
+                        f"the photos of a real pair differ in size ({written}, height x width): crop them alike."
+                    )
+        if problems and self.sources.on_corrupt == "error":
             first = next(iter(problems.values()))
             raise DataError(
                 f"{first} ({len(problems)} of {len(files)} photos cannot be used)" if len(problems) > 1 else str(first)
@@ -241,11 +268,11 @@ class MixtureDataModule(L.LightningDataModule):
             log.warning("left out: %s", error)
 
         def without(source: PhotoSource) -> PhotoSource:
-            return PhotoSource(
-                source.name, tuple(file for file in source.files if file not in problems), source.held_out
-            )
+            good = tuple(file for file in source.files if file not in problems)
+            return PhotoSource(source.name, good, source.held_out)
 
-        return without(self.background), without(self.reflection)
+        sound = tuple(pair for pair in pairs if not any(file in problems for file in pair.files()))
+        return without(self.background), without(self.reflection), PairSource(sound) if pairs else None
 
     def _check_disjoint(
         self,
@@ -264,21 +291,33 @@ class MixtureDataModule(L.LightningDataModule):
 
     def _dataset(
         self,
-        seed: int,
+        plan: MixingPlan,
         background: list[Path],
         reflection: list[Path],
-        sizes: list[Size],
+        pair_plan: Callable[[int, int], PairRecipe] | None,
+        pairs: PairSource | None,
         canonical: Size,
         augmentation: Augmentation | None,
-    ) -> MixtureDataset:
-        plan = MixingPlan(seed, background, reflection, self.mixing.draw, sizes)
-        background_bank = PhotoBank(background, canonical, self.cache)
-        reflection_bank = background_bank if reflection == background else PhotoBank(reflection, canonical, self.cache)
-        return MixtureDataset(plan, background_bank, reflection_bank, augmentation, self.on_corrupt)
+    ) -> SampleDataset:
+        cache = self.loading.cache
+        squeeze = augmentation is None or self.batches.scale is None
+        background_bank = PhotoBank(background, canonical, cache, squeeze)
+        same = reflection == background
+        reflection_bank = background_bank if same else PhotoBank(reflection, canonical, cache, squeeze)
+        match_tone = self.sources.pair_tone == "match" and augmentation is not None
+        pair_bank = None if pairs is None else PairBank(pairs, canonical, cache, squeeze, match_tone)
+        return SampleDataset(
+            plan, background_bank, reflection_bank, pair_plan, pair_bank, augmentation, self.sources.on_corrupt
+        )
 
-    def _loader(self, dataset: MixtureDataset, batches: Sampler[list[Key]]) -> PairLoader:
+    def _fixed(self, keys: Sequence[Key], setting: str) -> BatchLoader:
+        assert self._validation is not None
+        batches = FixedBatches(list(keys), self.batches.batch_size, *self._ranks(), setting)
+        return self._loader(self._validation, batches)
+
+    def _loader(self, dataset: SampleDataset, batches: Sampler[list[Key]]) -> BatchLoader:
         workers = self._workers()
-        return PairLoader(
+        return BatchLoader(
             dataset,
             batch_sampler=batches,
             num_workers=workers,
@@ -287,13 +326,13 @@ class MixtureDataModule(L.LightningDataModule):
             persistent_workers=workers > 0,
             worker_init_fn=quiet_worker,
             # The shared cache reaches only workers that are forked.
-            multiprocessing_context="fork" if workers and self.cache else None,
+            multiprocessing_context="fork" if workers and self.loading.cache else None,
             # The loader draws a number for its workers at each start; not from the global stream.
             generator=torch.Generator(),
         )
 
     def _position(self) -> int:
-        batches = -(-self.mixtures_per_epoch // self.batch_size)
+        batches = self.batches.per_epoch()
         if self.trainer is None:
             return self.first_epoch * batches
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
@@ -307,71 +346,24 @@ class MixtureDataModule(L.LightningDataModule):
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def _workers(self) -> int:
-        if self.num_workers is not None:
-            return self.num_workers
+        if self.loading.num_workers is not None:
+            return self.loading.num_workers
         if self.trainer is None or self._device().type == "cpu":
             return 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(8, max(1, cores // self.trainer.num_devices))
 
 
-class _FixedBatches(Sampler[list[Key]]):
-    """One rank's share of the keys, in batches, the same at each iteration.
-
-    All ranks have the same number of batches, as each is a point where they wait for one another; where the keys cannot
-    be shared equally, some batches hold one key more than others.
-    """
-
-    def __init__(self, keys: list[Key], batch_size: int, rank: int, world_size: int) -> None:
-        per_rank = share(batch_size, world_size)
-        if len(keys) < world_size:
-            raise ConfigError(
-                f"data.validation_mixtures={len(keys)} leaves some of {world_size} devices without one: give "
-                f"{world_size} or more."
-            )
-        own = _split(keys, world_size)[rank]
-        self.batches = _split(own, -(-(len(keys) // world_size) // per_rank))
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self.batches)
+def whole_pair(epoch: int, k: int) -> PairRecipe:
+    """Pair number k as it is, for validation."""
+    return PairRecipe(k, Geometry(0), np.ones(3, np.float32))
 
 
-def _split(keys: list[Key], parts: int) -> list[list[Key]]:
-    """Consecutive parts whose lengths differ by one at most."""
-    bounds = [part * len(keys) // parts for part in range(parts + 1)]
-    return [keys[first:last] for first, last in pairwise(bounds)]
-
-
-def parse_size(name: str, size: str) -> Size:
-    """Read a size "HEIGHTxWIDTH" as (height, width).
-
-    Raises:
-        ConfigError: anything else, or a side below the 11 pixels of the losses' window; the message names the setting
-            ``name``.
-    """
-    match = re.fullmatch(r"(\d+)x(\d+)", str(size))
-    if match is None:
-        raise ConfigError(f"{name}: {str(size)!r} is not a size; give HEIGHTxWIDTH, e.g. 224x288.")
-    height, width = int(match[1]), int(match[2])
-    if min(height, width) < SMALLEST_SIDE:
-        raise ConfigError(
-            f"{name}: {size} is too small; the losses need sides of {SMALLEST_SIDE} pixels or more, e.g. 224x288."
-        )
-    return height, width
-
-
-def _counts(source: PhotoSource, training: list[Path], held_out: list[Path]) -> dict[str, Any]:
+def _counts(source: PhotoSource, training: Iterable[Path], held_out: Iterable[Path]) -> dict[str, Any]:
+    used, kept = len(list(training)), len(list(held_out))
     return {
         "source": source.name,
-        "training": len(training),
-        "held_out": len(held_out),
-        "left_out": len(source.files) - len(training) - len(held_out),
+        "training": used,
+        "held_out": kept,
+        "left_out": len(source.files) - used - kept,
     }
-
-
-def _unit(photos: Tensor) -> Tensor:
-    """Turn uint8 photos to floats in [0, 1], contiguous: which memory format to compute in is the network's choice."""
-    return photos.to(torch.float32, memory_format=torch.contiguous_format).div_(255)

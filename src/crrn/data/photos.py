@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +51,7 @@ def check_photo(file: Path, min_side: int) -> None:
     if min(size) < min_side:
         raise DataError(
             f"{file} is too small ({size[1]}x{size[0]} pixels, height x width; the short side must have {min_side} or "
-            "more): remove the file, lower data.min_side, or set data.on_corrupt=skip."
+            "more): remove the file, lower data.sources.min_side, or set data.sources.on_corrupt=skip."
         )
 
 
@@ -65,8 +64,11 @@ def upright_size(file: Path) -> tuple[int, int]:
         return (width, height) if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
 
 
-def read_photo(file: Path, size: tuple[int, int]) -> Photo:
-    """Decode a photo and squeeze it, whole, to ``size`` = (height, width); gives uint8 (height, width, 3), RGB.
+def read_photo(file: Path, size: tuple[int, int], squeeze: bool = True) -> Photo:
+    """Decode a photo to uint8 (height, width, 3), RGB, and resize it.
+
+    With ``squeeze`` the whole photo gets exactly ``size`` = (height, width). Without, it keeps its aspect ratio: it is
+    shrunk until one side is as long as ``size`` has it, and never enlarged; see `fitted`.
 
     The EXIF orientation is applied; grey, palette and 16-bit images become 8-bit RGB; transparency is dropped. A JPEG
     much larger than ``size`` is decoded at a half, a quarter or an eighth of its size, which is faster.
@@ -85,7 +87,30 @@ def read_photo(file: Path, size: tuple[int, int]) -> Photo:
                 pixels = _rgb(image.transpose(_TURNS[orientation]) if orientation in _TURNS else image)
     except Exception as error:  # as above
         raise _unreadable(file, error) from error
-    return resize(pixels, size)
+    return resize(pixels, size if squeeze else fitted(full if turned else full[::-1], size))
+
+
+def fitted(full: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
+    """The (height, width) to which a photo of the size ``full`` shrinks so that it still covers ``size``."""
+    factor = min(full[0] / size[0], full[1] / size[1])
+    return (full[0], full[1]) if factor <= 1 else (round(full[0] / factor), round(full[1] / factor))
+
+
+def crop_window(
+    full: tuple[int, ...], size: tuple[int, int], scale: float, position: tuple[float, float]
+) -> tuple[slice, slice]:
+    """The rows and columns of a window of the aspect ratio of ``size`` in a photo of the size ``full``.
+
+    Args:
+        full, size: (height, width).
+        scale: the window's sides as a share, in (0, 1], of those of the largest such window.
+        position: where it lies, in [0, 1] from top to bottom and from left to right.
+    """
+    factor = scale * min(full[0] / size[0], full[1] / size[1])
+    sides = [min(whole, max(1, round(side * factor))) for whole, side in zip(full, size, strict=False)]
+    starts = [round(at * (whole - side)) for at, whole, side in zip(position, full, sides, strict=False)]
+    rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    return rows, columns
 
 
 def read_image(file: Path) -> Photo:
@@ -118,7 +143,7 @@ def resize(photo: Photo, size: tuple[int, int]) -> Photo:
 
 
 class PhotoBank:
-    """Photos by index, each squeezed to one canonical size.
+    """Photos by index, each resized as `read_photo` does.
 
     With ``cache``, each photo is decoded once and kept in memory that the worker processes share: an anonymous map,
     made before they are forked, into which whoever decodes a photo first writes it. Cached or not, the bits are the
@@ -127,27 +152,33 @@ class PhotoBank:
     Args:
         files: the photos.
         size: the canonical size (height, width).
-        cache: keep decoded photos; takes height * width * 3 bytes a photo, claimed as photos are read.
+        cache: keep decoded photos; their memory is claimed as photos are read.
+        squeeze: whether photos get the canonical size, or keep their aspect ratio and cover it.
 
     Raises:
         DataError: no memory for the cache.
     """
 
-    def __init__(self, files: Sequence[Path], size: tuple[int, int], cache: bool = False) -> None:
+    def __init__(self, files: Sequence[Path], size: tuple[int, int], cache: bool = False, squeeze: bool = True) -> None:
         self.files = list(files)
         self.size = size
-        self._photos: Photo | None = None
+        self.squeeze = squeeze
+        self._photos: list[Photo] | None = None
         self._filled: NDArray[np.uint8] | None = None
-        if cache:
-            shape = (len(self.files), *size, 3)
+        if cache and self.files:
+            sizes = [size] * len(self.files) if squeeze else [self._size_of(file) for file in self.files]
+            ends = np.cumsum([3 * height * width for height, width in sizes])
             try:
-                memory = mmap.mmap(-1, math.prod(shape))
+                memory = np.frombuffer(mmap.mmap(-1, int(ends[-1])), np.uint8)
             except OSError as error:
                 raise DataError(
-                    f"there is no memory for a cache of {len(self.files)} photos ({math.prod(shape) / 1e9:.1f} GB): "
-                    "set data.cache=false."
+                    f"there is no memory for a cache of {len(self.files)} photos ({ends[-1] / 1e9:.1f} GB): "
+                    "set data.loading.cache=false."
                 ) from error
-            self._photos = np.frombuffer(memory, np.uint8).reshape(shape)
+            self._photos = [
+                memory[end - 3 * height * width : end].reshape(height, width, 3)
+                for end, (height, width) in zip(ends, sizes, strict=True)
+            ]
             self._filled = np.frombuffer(mmap.mmap(-1, len(self.files)), np.uint8)
 
     def __len__(self) -> int:
@@ -160,12 +191,20 @@ class PhotoBank:
             DataError: naming the file, when it cannot be decoded.
         """
         if self._photos is None or self._filled is None:
-            return read_photo(self.files[index], self.size)
+            return read_photo(self.files[index], self.size, self.squeeze)
         if not self._filled[index]:
             # Two workers may decode the same photo at the same time: they write the same bytes. The mark comes last.
-            self._photos[index] = read_photo(self.files[index], self.size)
+            self._photos[index][:] = read_photo(self.files[index], self.size, self.squeeze)
             self._filled[index] = 1
         return self._photos[index]
+
+    def _size_of(self, file: Path) -> tuple[int, int]:
+        """The size that `read_photo` gives without decoding."""
+        try:
+            full = upright_size(file)
+        except Exception as error:  # as above
+            raise _unreadable(file, error) from error
+        return fitted(full, self.size)
 
 
 def _jpeg(image: Image.Image, file: Path, shrink: int) -> Photo | None:
@@ -199,7 +238,7 @@ def _rgb(image: Image.Image) -> Photo:
 def _unreadable(
     file: Path,
     error: Exception,
-    remedy: str = "remove or replace the file, or set data.on_corrupt=skip to go on without it",
+    remedy: str = "remove or replace the file, or set data.sources.on_corrupt=skip to go on without it",
 ) -> DataError:
     reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).split(" '")[0].rstrip(".:")
     return DataError(f"{file} cannot be read as a photo ({reason}): {remedy}.")

@@ -6,7 +6,7 @@ see the same mixtures. Each draw has its own Philox generator: the key is (seed,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,22 @@ from numpy.typing import NDArray
 from crrn.errors import DataError
 
 Size = tuple[int, int]
+Parameters = Mapping[str, float | int | NDArray[np.float32]]
+"""Of one mixture, by name."""
+
+
+class Geometry(NamedTuple):
+    """What is done to one photo.
+
+    Attributes:
+        augmentation: the augmentation's seed.
+        scale: see `crrn.data.photos.crop_window`; None squeezes the whole photo.
+        position: likewise.
+    """
+
+    augmentation: int
+    scale: float | None = None
+    position: tuple[float, float] = (0.0, 0.0)
 
 
 class Recipe(NamedTuple):
@@ -26,14 +42,16 @@ class Recipe(NamedTuple):
     Attributes:
         background: index into the plan's backgrounds.
         reflection: index into the plan's reflections.
-        augmentation: the augmentation's seeds for the background and the reflection.
+        pair: index of the real pair whose reflection takes the photo's place; None where the photo serves.
+        geometry: of the background and of the reflection.
         parameters: the formation model's parameters.
     """
 
     background: int
     reflection: int
-    augmentation: tuple[int, int]
-    parameters: dict[str, float]
+    pair: int | None
+    geometry: tuple[Geometry, Geometry]
+    parameters: Parameters
 
 
 class MixingPlan:
@@ -49,6 +67,9 @@ class MixingPlan:
         reflections: the reflection photos.
         draw: gives a formation model's parameters for one mixture from a generator.
         sizes: the batch sizes (height, width) to choose from.
+        scale: range of the crops' scale, see `crrn.data.settings.Batches`; None squeezes the whole photo.
+        uses_pair: whether a mixture of these parameters takes the reflection of a real pair; None: none does.
+        pairs: draws that pair.
 
     Raises:
         DataError: both lists hold one and the same photo.
@@ -59,12 +80,18 @@ class MixingPlan:
         seed: int,
         backgrounds: Sequence[Path],
         reflections: Sequence[Path],
-        draw: Callable[[np.random.Generator], dict[str, float]],
+        draw: Callable[[np.random.Generator], Parameters],
         sizes: Sequence[Size],
+        scale: Sequence[float] | None = None,
+        uses_pair: Callable[[Parameters], bool] | None = None,
+        pairs: PairPlan | None = None,
     ) -> None:
         self.seed = seed
         self.draw = draw
         self.sizes = tuple(sizes)
+        self.scale = scale
+        self.uses_pair = uses_pair
+        self.pairs = pairs
         numbers = {file: number for number, file in enumerate(dict.fromkeys([*backgrounds, *reflections]))}
         self._reflections = np.array([numbers[file] for file in reflections])
         photos = np.array([numbers[file] for file in backgrounds])
@@ -93,11 +120,15 @@ class MixingPlan:
         rng = generator(self.seed, epoch, Stream.MIXTURE, k)
         # The augmentation is drawn first: another formation model then still sees the same photos, turned the same way.
         first, second = rng.integers(2**32, size=2)
+        crops = generator(self.seed, epoch, Stream.CROP, k)
+        parameters = self.draw(rng)
+        taken = self.uses_pair is not None and self.uses_pair(parameters)
         return Recipe(
             background=int(self._background_index[self._background_order(epoch, k, 1)[0]]),
             reflection=int(self._matching(epoch, cycle)[position]),
-            augmentation=(int(first), int(second)),
-            parameters=self.draw(rng),
+            pair=self.pairs(epoch, k).pair if taken and self.pairs is not None else None,
+            geometry=(geometry(int(first), self.scale, crops), geometry(int(second), self.scale, crops)),
+            parameters=parameters,
         )
 
     def size(self, epoch: int, batch: int) -> Size:
@@ -131,6 +162,63 @@ class MixingPlan:
         return order
 
 
+class PairRecipe(NamedTuple):
+    """One real pair to be.
+
+    Attributes:
+        pair: its index.
+        geometry: of both photos.
+        gains: what each channel's linear light of both photos is multiplied by, (3,).
+    """
+
+    pair: int
+    geometry: Geometry
+    gains: NDArray[np.float32]
+
+
+class PairPlan:
+    """The recipes of all real pairs of a run: each is drawn on its own, with replacement.
+
+    Args:
+        seed: any whole number.
+        scenes: the scene of each pair.
+        by_scene: draws a scene, then one of its pairs; otherwise each pair is equally likely.
+        scale: range of the crops' scale, see `crrn.data.settings.Batches`; None squeezes the whole photo.
+        jitter: largest change of the exposure, and of each channel's gain, as a share.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        scenes: Sequence[str],
+        by_scene: bool = True,
+        scale: Sequence[float] | None = None,
+        jitter: float = 0.0,
+    ) -> None:
+        self.seed = seed
+        names = dict.fromkeys(scenes) if by_scene else {}
+        # Without scenes, one group holds all.
+        self.groups = [[n for n, own in enumerate(scenes) if own == name] for name in names] or [[*range(len(scenes))]]
+        self.scale = scale
+        self.jitter = jitter
+
+    def __call__(self, epoch: int, k: int) -> PairRecipe:
+        """The recipe of the pair that is sample k of an epoch."""
+        rng = generator(self.seed, epoch, Stream.PAIR, k)
+        group = self.groups[int(rng.integers(len(self.groups)))]
+        pair = group[int(rng.integers(len(group)))]
+        drawn = geometry(int(rng.integers(2**32)), self.scale, rng)
+        changes = 1 + self.jitter * rng.uniform(-1, 1, size=4)
+        return PairRecipe(pair, drawn, (changes[0] * changes[1:]).astype(np.float32))
+
+
+def geometry(augmentation: int, scale: Sequence[float] | None, rng: np.random.Generator) -> Geometry:
+    """Draws one photo's crop; where the whole photo is squeezed, nothing is drawn."""
+    if scale is None:
+        return Geometry(augmentation)
+    return Geometry(augmentation, float(rng.uniform(scale[0], scale[1])), (float(rng.random()), float(rng.random())))
+
+
 class Stream(IntEnum):
     """What a generator is for: draws for different purposes never share numbers."""
 
@@ -138,6 +226,8 @@ class Stream(IntEnum):
     SIZE = 1
     BACKGROUND = 2
     REFLECTION = 3
+    CROP = 4
+    PAIR = 5
 
 
 def generator(seed: int, epoch: int, stream: Stream, counter: int) -> np.random.Generator:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from crrn.errors import ConfigError, DataError
+from crrn.errors import DataError
 
 log = logging.getLogger("crrn")
 
@@ -40,24 +40,19 @@ class PhotoSource:
         the hash would leave one side empty (a handful of photos) the photo nearest to the threshold changes sides. A
         source with a fixed held-out set keeps it.
 
+        Args:
+            fraction: in (0, 1).
+
         Raises:
-            ConfigError: unless 0 < fraction < 1.
             DataError: a source of fewer than two photos.
         """
-        if not 0 < fraction < 1:
-            raise ConfigError(
-                f"data.held_out={fraction:g} is not a share of the photos: give a number between 0 and 1."
-            )
         if len(self.files) < 2:
             raise DataError(f"{self.name} has {len(self.files)} usable photo, training needs two or more: {_REMEDY}.")
         if self.held_out is not None:
             held_out = self.held_out.intersection(self.files)
         else:
-            held_out = frozenset(file for file in self.files if _position(file) < fraction)
-            if not held_out:
-                held_out = frozenset([min(self.files, key=_position)])
-            elif len(held_out) == len(self.files):
-                held_out -= {max(self.files, key=_position)}
+            names = split_names({file.name for file in self.files}, fraction)
+            held_out = frozenset(file for file in self.files if file.name in names)
         training = [file for file in self.files if file not in held_out]
         if not training or not held_out:
             raise DataError(
@@ -174,6 +169,16 @@ def photos_below(root: Path) -> tuple[Path, ...]:
     )
 
 
-def _position(file: Path) -> float:
-    digest = hashlib.blake2b(file.name.encode(errors="surrogateescape"), digest_size=8).digest()
+def split_names(names: Iterable[str], fraction: float) -> set[str]:
+    """The names whose hash, as a number in [0, 1), lies below ``fraction``; of two names or more, at least one is
+    chosen and one is not."""
+    positions = {name: _position(name) for name in names}
+    chosen = {name for name, position in positions.items() if position < fraction}
+    if not chosen:
+        return {min(positions, key=positions.__getitem__)}
+    return chosen - {max(positions, key=positions.__getitem__)} if len(chosen) == len(positions) > 1 else chosen
+
+
+def _position(name: str) -> float:
+    digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -210,14 +210,15 @@ def _training(run: dict[str, Any]) -> list[str]:
             )
     if "fingerprint" in data:
         lines.append(f"- Fingerprint of the photos' names and sizes: `{data['fingerprint']}`")
+    batches = config.get("data", {}).get("batches", {})
     settings = {
         "seed": config.get("seed"),
         "ablation": config.get("ablation"),
         "mixing": _values(config.get("mixing")),
         "encoder weights": _encoder(config.get("net", {}).get("encoder_weights")),
-        "sizes": config.get("data", {}).get("sizes"),
-        "batch size": config.get("data", {}).get("batch_size"),
-        "mixtures per epoch": config.get("data", {}).get("mixtures_per_epoch"),
+        "sizes": batches.get("sizes"),
+        "batch size": batches.get("batch_size"),
+        "samples per epoch": batches.get("samples_per_epoch"),
         "optimizer": _values(config.get("optimizer")),
         "stages": "; ".join(
             f"{name}: {config['stages'][name].get('epochs')} epochs at {config['stages'][name].get('learning_rate')}"
@@ -251,9 +252,9 @@ def _results(checkpoint: Path, run: dict[str, Any]) -> list[str]:
     ]
     if not rows:
         return ["No metrics are recorded with this checkpoint."]
-    data = run.get("config", {}).get("data", {})
-    said = f"{data['validation_mixtures']} mixtures" if data.get("validation_mixtures") else "Mixtures"
-    at = f" at {data['validation_size']}" if data.get("validation_size") else ""
+    validation = run.get("config", {}).get("data", {}).get("validation", {})
+    said = f"{validation['mixtures']} mixtures" if validation.get("mixtures") else "Mixtures"
+    at = f" at {validation['size']}" if validation.get("size") else ""
     return [
         f"{said} of held-out photos{at}, made as those for training were:",
         "",

@@ -29,14 +29,14 @@ def show_dry_run(
 ) -> None:
     """Prints a table of the stages and one of the data."""
     table = Table(title=f"Dry run of {describe(net.config)}: nothing is trained")
-    for label in ("Stage", "Parameters", "Size", "GFLOP a mixture", "GB a step", "Epochs", "Steps"):
+    for label in ("Stage", "Parameters", "Size", "GFLOP a sample", "GB a step", "Epochs", "Steps"):
         table.add_column(label, justify="left" if label in ("Stage", "Size") else "right")
-    batches = -(-data.mixtures_per_epoch // data.batch_size)
+    batches = data.batches.per_epoch()
     for name, stage in stages.items():
         part = part_of(net, name)
         parameters = sum(parameter.numel() for parameter in part.parameters())
-        for number, (height, width) in enumerate(data.sizes):
-            memory = training_memory(part, stage.loss, data.batch_size, height, width)
+        for number, (height, width) in enumerate(data.batches.parsed_sizes()):
+            memory = training_memory(part, stage.loss, data.batches.batch_size, height, width)
             steps = f"{stage.epochs * -(-batches // accumulate):,}"
             first = [f"{name}", f"{parameters / 1e6:.2f} M"] if number == 0 else ["", ""]
             last = [str(stage.epochs), steps] if number == 0 else ["", ""]
@@ -49,19 +49,23 @@ def show_dry_run(
     for role in ("background", "reflection"):
         counts = summary[role]
         sources.add_row(role, *(str(counts[key]) for key in ("source", "training", "held_out", "left_out")))
+    if "pairs" in summary:
+        counts = summary["pairs"]
+        scenes = f"{counts['training scenes']} scenes and {counts['held-out scenes']} held out"
+        sources.add_row("pairs", scenes, str(counts["training"]), str(counts["held out"]), "")
     screen = console()
     screen.print(table)
     share = "" if str(devices) == "1" else f" (each of devices={devices} holds the weights, and its share of these)"
     screen.print(
         "GFLOP: a forward pass, a multiplication and an addition counted as two; training takes about three times it.\n"
-        f"GB a step: weights, gradients, Adam's moments and what the backward pass keeps of {data.batch_size} mixtures"
-        f"{share} in float32.\nA lower bound: on a CPU, steps were measured to peak at 1.1 (width 1) to 1.5 (width "
-        "0.25) times as much."
+        f"GB a step: weights, gradients, Adam's moments and what the backward pass keeps of {data.batches.batch_size} "
+        f"samples{share} in float32.\nA lower bound: on a CPU, steps were measured to peak at 1.1 (width 1) to "
+        "1.5 (width 0.25) times as much."
     )
     screen.print(sources)
     screen.print(
-        f"{data.mixtures_per_epoch} mixtures an epoch in {batches} batches of {data.batch_size}; "
-        f"{data.validation_mixtures} validation mixtures; fingerprint of the photos {summary['fingerprint']}"
+        f"{data.batches.samples_per_epoch} samples an epoch in {batches} batches of {data.batches.batch_size}; "
+        f"{data.validation.mixtures} validation mixtures; fingerprint of the photos {summary['fingerprint']}"
     )
 
 

@@ -89,7 +89,7 @@ class NonFinite:
 
 
 def describe_batch(module: L.LightningModule) -> str:
-    """``step 12 of stage joint (epoch 3; mixtures 4, 5, 6, 7 of plan epoch 5)``: what is needed to make the batch
+    """``step 12 of stage joint (epoch 3; samples 4, 5, 6, 7 of plan epoch 5)``: what is needed to make the batch
     again."""
     trainer = module.trainer
     where = f"epoch {trainer.current_epoch + 1}"
@@ -97,7 +97,7 @@ def describe_batch(module: L.LightningModule) -> str:
     if data is not None and hasattr(data, "latest"):
         gathered = module.trainer.strategy.all_gather(data.latest.to(module.device))
         numbers = ", ".join(str(k) for k in gathered.flatten().tolist())
-        where += f"; mixtures {numbers} of the plan's epoch {data.first_epoch + trainer.current_epoch} with its seed"
+        where += f"; samples {numbers} of the plan's epoch {data.first_epoch + trainer.current_epoch} with its seed"
         where += f" {data.seed}"
     return f"step {trainer.global_step + 1} of stage {getattr(module, 'name', '')} ({where})"
 
@@ -142,18 +142,18 @@ def explain(error: BaseException, module: L.LightningModule) -> str | None:
     where = f"at step {module.trainer.global_step + 1}"
     if isinstance(error, torch.OutOfMemoryError):
         return (
-            f"The device's memory is exhausted {where}: lower data.batch_size (and raise "
+            f"The device's memory is exhausted {where}: lower data.batches.batch_size (and raise "
             "trainer.accumulate_grad_batches), set trainer.precision=bf16-mixed, or lower net.width."
         )
     if isinstance(error, MemoryError) or "allocate memory" in text:
         return (
-            f"The computer's memory is exhausted {where}: lower data.batch_size or data.num_workers, or set "
-            "data.cache=false."
+            f"The computer's memory is exhausted {where}: lower data.batches.batch_size or "
+            "data.loading.num_workers, or set data.loading.cache=false."
         )
     if re.search(r"DataLoader worker .*(killed by signal|exited unexpectedly)", text):
         return (
             f"A process that loads photos was killed {where}, mostly because the computer's memory is exhausted: lower "
-            "data.num_workers, or set it to 0."
+            "data.loading.num_workers, or set it to 0."
         )
     if isinstance(error, getattr(torch.distributed, "DistError", ())) or "gloo/transport" in text:
         return (

@@ -80,7 +80,7 @@ class StageTraining(L.LightningModule):
     def setup(self, stage: str) -> None:
         # Here, as processes that are spawned for further devices begin here.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
-        warnings.filterwarnings("ignore", ".*does not have many workers")  # data.num_workers says why
+        warnings.filterwarnings("ignore", ".*does not have many workers")  # data.loading.num_workers says why
         warnings.filterwarnings("ignore", ".*nn.functional.all_gather is deprecated")  # inside Lightning
         # The metrics are means over all devices before they are logged.
         warnings.filterwarnings("ignore", "It is recommended to use .self.log")

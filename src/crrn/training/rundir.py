@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
 LOCK = ".lock"
-FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.num_workers", "data.cache")
+FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.loading")
 """Settings that a resumed run may change without becoming another run."""
 
 

@@ -179,6 +179,7 @@ def train_stages(
             log.info("Stage %s is complete: %s", name, folder / WEIGHTS)
         else:
             more = callbacks if name == list(stages)[-1] else ()
+            data.epochs = stage.epochs
             watch = watching or Watching()
             metrics = fit_stage(module, stage, data, trainer, run, watch, ema_decay, loggers or {}, more)
         data.first_epoch += stage.epochs

@@ -25,7 +25,7 @@ def test_run_directories(arguments: tuple[str, str, str, str | None], folder: st
 
 def test_slugs_are_short_distinct_and_safe():
     assert slug("ablation=l1_only,seed=3") == "ablation=l1_only,seed=3"
-    long = ["data.sizes=[" + ",".join(["96x160"] * n) + "]" for n in (40, 41)]
+    long = ["data.batches.sizes=[" + ",".join(["96x160"] * n) + "]" for n in (40, 41)]
     assert len({slug(text) for text in long}) == 2
     assert all(len(slug(text)) <= 100 and "/" not in slug("a/b" + text) for text in long)
 

@@ -59,5 +59,5 @@ def test_nothing_leaves_the_photo() -> None:
 
 @pytest.mark.parametrize("angle", [-1, 181])
 def test_a_wrong_angle(angle: float) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.rotate={angle} is not an angle"):
+    with pytest.raises(ConfigError, match=rf"data\.batches\.rotate={angle} is not an angle"):
         Augmentation(rotate=angle)

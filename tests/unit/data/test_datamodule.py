@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from crrn.data import MixtureDataModule, PhotoSource, folder
-from crrn.data.dataset import PhotoPairs
+from crrn.data import Batches, Loading, MixtureDataModule, PhotoSource, Sources, Validation, folder
+from crrn.data.batch import Batch, PhotoBatch
 from crrn.errors import ConfigError, DataError
 from crrn.mixing import Mixture, PaperMixing
 
@@ -33,15 +33,20 @@ def make_data(make_photos: MakePhotos, tmp_path: Path) -> MakeData:
             "reflection": str(tmp_path / "r"),
             "mixing": PaperMixing(),
             "seed": 7,
-            "batch_size": 4,
-            "sizes": ["32x40", "48x56"],
-            "mixtures_per_epoch": 18,
-            "held_out": 0.2,
-            "validation_mixtures": 6,
-            "validation_size": "40x48",
-            "num_workers": 0,
         }
-        return MixtureDataModule(**(settings | changes))
+        blocks: dict[str, dict[str, Any]] = {
+            "sources": {"held_out": 0.2},
+            "batches": {"batch_size": 4, "sizes": ["32x40", "48x56"], "samples_per_epoch": 18},
+            "validation": {"mixtures": 6, "size": "40x48"},
+            "loading": {"num_workers": 0},
+        }
+        for name, value in changes.items():
+            if isinstance(value, dict):
+                blocks[name] |= value
+            else:
+                settings[name] = value
+        kinds = {"sources": Sources, "batches": Batches, "validation": Validation, "loading": Loading}
+        return MixtureDataModule(**settings, **{name: kinds[name](**block) for name, block in blocks.items()})
 
     return make
 
@@ -59,29 +64,36 @@ def at(data: MixtureDataModule, batch: int = 0, rank: int = 0, world_size: int =
     return data
 
 
-def assert_same(first: list[PhotoPairs], second: list[PhotoPairs]) -> None:
+def assert_same(first: list[Batch], second: list[Batch]) -> None:
     assert len(first) == len(second)
     for a, b in zip(first, second, strict=True):
-        assert torch.equal(a.background, b.background)
-        assert torch.equal(a.reflection, b.reflection)
         assert torch.equal(a.k, b.k)
-        assert all(torch.equal(a.parameters[name], b.parameters[name]) for name in ("alpha", "beta"))
+        assert torch.equal(a.order, b.order)
+        assert (a.photos is None) == (b.photos is None)
+        assert (a.pairs is None) == (b.pairs is None)
+        if a.photos is not None and b.photos is not None:
+            assert torch.equal(a.photos.background, b.photos.background)
+            assert torch.equal(a.photos.reflection, b.photos.reflection)
+            for name in a.photos.parameters:
+                assert np.array_equal(*(np.asarray(batch.photos.parameters[name]) for batch in (a, b)))
+        if a.pairs is not None and b.pairs is not None:
+            assert all(torch.equal(*layers) for layers in zip(a.pairs, b.pairs, strict=True))
 
 
-def train(data: MixtureDataModule) -> list[PhotoPairs]:
+def train(data: MixtureDataModule) -> list[Batch]:
     return list(data.train_dataloader())
 
 
 def test_batches_are_uint8_photos_at_one_of_the_sizes(make_data: MakeData) -> None:
     batches = train(make_data(seed=9))
     assert len(batches) == 5
-    assert {tuple(batch.background.shape) for batch in batches} == {(4, 3, 32, 40), (4, 3, 48, 56)}
+    assert {tuple(batch.photos.background.shape) for batch in batches} == {(4, 3, 32, 40), (4, 3, 48, 56)}
     for batch in batches:
-        assert batch.background.dtype == batch.reflection.dtype == torch.uint8
-        assert batch.background.is_contiguous(memory_format=torch.channels_last)
-        assert batch.background.shape == batch.reflection.shape
-        assert ((batch.parameters["alpha"] >= 0.8) & (batch.parameters["alpha"] <= 1)).all()
-        assert ((batch.parameters["beta"] >= 0.1) & (batch.parameters["beta"] <= 0.5)).all()
+        assert batch.photos.background.dtype == batch.photos.reflection.dtype == torch.uint8
+        assert batch.photos.background.is_contiguous(memory_format=torch.channels_last)
+        assert batch.photos.background.shape == batch.photos.reflection.shape
+        assert ((batch.photos.parameters["alpha"] >= 0.8) & (batch.photos.parameters["alpha"] <= 1)).all()
+        assert ((batch.photos.parameters["beta"] >= 0.1) & (batch.photos.parameters["beta"] <= 0.5)).all()
         assert batch.skipped == []
     assert torch.cat([batch.k for batch in batches]).tolist() == list(range(20))
 
@@ -90,7 +102,7 @@ def test_batches_are_uint8_photos_at_one_of_the_sizes(make_data: MakeData) -> No
 @pytest.mark.parametrize("workers", [1, 2])
 def test_any_number_of_workers_and_the_cache_give_the_same_bits(make_data: MakeData, workers: int, cache: bool) -> None:
     plain = at(make_data())
-    other = at(make_data(num_workers=workers, cache=cache))
+    other = at(make_data(loading={"num_workers": workers, "cache": cache}))
     plain_loader, other_loader = plain.train_dataloader(), other.train_dataloader()
     for batch in (0, 5, 7):  # two epochs and a start in the middle, with the same persistent workers
         at(plain, batch), at(other, batch)
@@ -98,7 +110,7 @@ def test_any_number_of_workers_and_the_cache_give_the_same_bits(make_data: MakeD
 
 
 def test_cache_without_workers_gives_the_same_bits_twice(make_data: MakeData) -> None:
-    cached = make_data(cache=True).train_dataloader()
+    cached = make_data(loading={"cache": True}).train_dataloader()
     plain = train(make_data())
     assert_same(list(cached), plain)
     assert_same(list(cached), plain)
@@ -106,7 +118,7 @@ def test_cache_without_workers_gives_the_same_bits_twice(make_data: MakeData) ->
 
 def test_epochs_and_seeds_differ(make_data: MakeData) -> None:
     streams = [train(make_data()), train(at(make_data(), 5)), train(make_data(seed=8))]
-    alphas = [torch.cat([batch.parameters["alpha"] for batch in stream]) for stream in streams]
+    alphas = [torch.cat([batch.photos.parameters["alpha"] for batch in stream]) for stream in streams]
     assert not torch.isin(alphas[0], torch.cat(alphas[1:])).any()
 
 
@@ -114,10 +126,17 @@ def test_epochs_and_seeds_differ(make_data: MakeData) -> None:
 def test_ranks_together_give_the_batches_of_one(make_data: MakeData, world_size: int) -> None:
     ranks = [train(at(make_data(), 3, rank, world_size)) for rank in range(world_size)]
     joined = [
-        PhotoPairs(
-            background=torch.cat([part.background for part in parts]),
-            reflection=torch.cat([part.reflection for part in parts]),
-            parameters={name: torch.cat([part.parameters[name] for part in parts]) for name in ("alpha", "beta")},
+        Batch(
+            PhotoBatch(
+                background=torch.cat([part.photos.background for part in parts]),
+                reflection=torch.cat([part.photos.reflection for part in parts]),
+                parameters={
+                    name: torch.cat([torch.as_tensor(part.photos.parameters[name]) for part in parts])
+                    for name in ("alpha", "beta")
+                },
+            ),
+            None,
+            torch.arange(4),
             k=torch.cat([part.k for part in parts]),
             skipped=[],
         )
@@ -152,9 +171,9 @@ def test_the_mixture_is_formed_from_the_batch(make_data: MakeData) -> None:
     batch = next(iter(data.train_dataloader()))
     made = data.on_after_batch_transfer(batch, 0)
     assert isinstance(made, Mixture)
-    assert all(layer.is_contiguous() and layer.dtype == torch.float32 for layer in made)
-    b, r = batch.background.numpy() / 255, batch.reflection.numpy() / 255
-    alpha, beta = (batch.parameters[name].numpy()[:, None, None, None] for name in ("alpha", "beta"))
+    assert all(layer.is_contiguous() and layer.dtype == torch.float32 for layer in made[:3])
+    b, r = batch.photos.background.numpy() / 255, batch.photos.reflection.numpy() / 255
+    alpha, beta = (batch.photos.parameters[name].numpy()[:, None, None, None] for name in ("alpha", "beta"))
     np.testing.assert_allclose(made.background, b, atol=1e-6)
     np.testing.assert_allclose(made.reflection, beta * r, atol=1e-6)
     np.testing.assert_allclose(made.mixture, np.minimum(alpha * b + beta * r, 1), atol=1e-6)
@@ -162,15 +181,19 @@ def test_the_mixture_is_formed_from_the_batch(make_data: MakeData) -> None:
 
 def test_validation_is_the_same_in_every_run(make_data: MakeData) -> None:
     first = list(make_data().val_dataloader())
-    assert [tuple(batch.background.shape) for batch in first] == [(3, 3, 40, 48)] * 2  # batches of 4 at most
-    changed = make_data(seed=99, rotate=3, flip=False, sizes=["64x64"], mixtures_per_epoch=3, num_workers=2, cache=True)
+    assert [tuple(batch.photos.background.shape) for batch in first] == [(3, 3, 40, 48)] * 2  # batches of 4 at most
+    changed = make_data(
+        seed=99,
+        batches={"rotate": 3, "flip": False, "sizes": ["64x64"], "samples_per_epoch": 3},
+        loading={"num_workers": 2, "cache": True},
+    )
     again = changed.val_dataloader()
     assert_same(first, list(again))
     assert_same(first, list(again))
 
 
 def test_validation_uses_held_out_photos_alone(make_data: MakeData, tmp_path: Path) -> None:
-    data = make_data(validation_mixtures=40, mixtures_per_epoch=40)
+    data = make_data(validation={"mixtures": 40}, batches={"samples_per_epoch": 40})
     held_out = {role: set(folder(tmp_path / role).split(0.2)[1]) for role in "br"}
     read: list[Path] = []
     for loader, held in ((data.val_dataloader(), True), (data.train_dataloader(), False)):
@@ -186,19 +209,24 @@ def test_validation_uses_held_out_photos_alone(make_data: MakeData, tmp_path: Pa
 
 
 def test_validation_mixtures_are_shared_between_ranks(make_data: MakeData) -> None:
-    whole = torch.cat([batch.background for batch in make_data().val_dataloader()])
-    batches = [[batch.background for batch in at(make_data(), 0, rank, 2).val_dataloader()] for rank in range(2)]
+    whole = torch.cat([batch.photos.background for batch in make_data().val_dataloader()])
+    batches = [[batch.photos.background for batch in at(make_data(), 0, rank, 2).val_dataloader()] for rank in range(2)]
     assert torch.equal(torch.cat([torch.cat(own) for own in batches]), whole)
     assert len({len(own) for own in batches}) == 1
 
 
 def test_one_source_for_both_never_mixes_a_photo_with_itself(make_photos: MakePhotos, make_data: MakeData) -> None:
     same = folder(make_photos("same", 12)[0].parent)
-    data = make_data(background=same, reflection=same, held_out=0.4, rotate=0, flip=False, mixtures_per_epoch=60)
+    data = make_data(
+        background=same,
+        reflection=same,
+        sources={"held_out": 0.4},
+        batches={"rotate": 0, "flip": False, "samples_per_epoch": 60},
+    )
     assert data.summary()["background"]["held_out"] > 1
     for loader in (data.train_dataloader(), data.val_dataloader()):
         for batch in loader:
-            assert (batch.background != batch.reflection).flatten(1).any(1).all()
+            assert (batch.photos.background != batch.photos.reflection).flatten(1).any(1).all()
 
 
 def test_summary_tells_the_same_photos_from_others(make_data: MakeData, make_photos: MakePhotos) -> None:
@@ -212,7 +240,7 @@ def test_summary_tells_the_same_photos_from_others(make_data: MakeData, make_pho
 def test_a_truncated_photo_arrives_as_one_plain_sentence(
     make_data: MakeData, truncate: Callable[[Path], Path], tmp_path: Path, workers: int
 ) -> None:
-    data = make_data(num_workers=workers, mixtures_per_epoch=40)
+    data = make_data(loading={"num_workers": workers}, batches={"samples_per_epoch": 40})
     cut = truncate(folder(tmp_path / "b").split(0.2)[0][0])
     with pytest.raises(DataError) as caught:
         train(data)
@@ -230,11 +258,10 @@ def test_skip_replaces_counts_and_goes_on(
     caplog: pytest.LogCaptureFixture,
     workers: int,
 ) -> None:
-    data = make_data(
-        num_workers=workers, mixtures_per_epoch=52, on_corrupt="skip", rotate=0, flip=False, sizes=["48x64"]
-    )
+    settings = {"samples_per_epoch": 52, "rotate": 0, "flip": False, "sizes": ["48x64"]}
+    data = make_data(loading={"num_workers": workers}, sources={"on_corrupt": "skip"}, batches=settings)
     files = folder(tmp_path / "b").split(0.2)[0]
-    healthy = train(make_data(mixtures_per_epoch=52, rotate=0, flip=False, sizes=["48x64"]))
+    healthy = train(make_data(batches=settings))
     cut = truncate(files[3])
     batches = train(data)
     assert len(batches) == 13
@@ -242,8 +269,10 @@ def test_skip_replaces_counts_and_goes_on(
     for batch, before in zip(batches, healthy, strict=True):
         hit = [dataset.plan(0, int(k)).background == 3 for k in batch.k]
         assert batch.skipped == [str(cut)] * sum(hit)
-        assert [not torch.equal(a, b) for a, b in zip(batch.background, before.background, strict=True)] == hit
-        assert torch.equal(batch.reflection, before.reflection)
+        assert [
+            not torch.equal(a, b) for a, b in zip(batch.photos.background, before.photos.background, strict=True)
+        ] == hit
+        assert torch.equal(batch.photos.reflection, before.photos.reflection)
     with caplog.at_level(logging.WARNING, logger="crrn"):
         for batch in batches:
             data.on_after_batch_transfer(batch, 0)
@@ -254,7 +283,7 @@ def test_skip_replaces_counts_and_goes_on(
 def test_skip_gives_up_where_nothing_is_left(
     make_data: MakeData, truncate: Callable[[Path], Path], tmp_path: Path
 ) -> None:
-    data = make_data(on_corrupt="skip")
+    data = make_data(sources={"on_corrupt": "skip"})
     for file in folder(tmp_path / "r").files:
         truncate(file)
     with pytest.raises(DataError, match=r"not one of the \d+ photos from .* on can be read: replace them"):
@@ -273,14 +302,14 @@ def test_unusable_photos_are_named_before_training(
     (tmp_path / "b" / "bad.jpg").unlink()
     with pytest.raises(DataError, match=r"tiny000\.jpg is too small \(20x64 pixels.* 32 or more"):
         make_data().setup()
-    make_data(min_side=20).setup()
+    make_data(sources={"min_side": 20}).setup()
 
 
 def test_unusable_photos_are_left_out_and_counted(
     make_data: MakeData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "b" / "bad.jpg").write_bytes(b"not a photo")
-    data = make_data(on_corrupt="skip")
+    data = make_data(sources={"on_corrupt": "skip"})
     with caplog.at_level(logging.INFO, logger="crrn"):
         assert data.summary()["background"]["left_out"] == 1
     assert "left out:" in caplog.text
@@ -304,18 +333,24 @@ def test_a_missing_folder(make_data: MakeData, tmp_path: Path, role: str) -> Non
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"sizes": ["224"]}, r"data\.sizes: '224' is not a size; give HEIGHTxWIDTH, e\.g\. 224x288"),
-        ({"sizes": ["224x288x3"]}, r"data\.sizes: '224x288x3' is not a size"),
-        ({"sizes": ["8x100"]}, r"data\.sizes: 8x100 is too small"),
-        ({"sizes": "224x288"}, r"data\.sizes='224x288' is not a list of sizes"),
-        ({"sizes": []}, r"data\.sizes=\[\] is not a list of sizes"),
-        ({"validation_size": "big"}, r"data\.validation_size: 'big' is not a size"),
-        ({"validation_mixtures": 0}, r"data\.validation_mixtures=0 is not a number of mixtures"),
-        ({"on_corrupt": "ignore"}, r"data\.on_corrupt='ignore' is unknown: give 'error' or 'skip'"),
-        ({"rotate": -3}, r"data\.rotate=-3 is not an angle"),
-        ({"num_workers": -1}, r"data\.num_workers=-1 is not a number of processes"),
-        ({"held_out": 2}, r"data\.held_out=2 is not a share"),
-        ({"mixtures_per_epoch": 0}, r"data\.mixtures_per_epoch=0 leaves nothing to train on"),
+        (
+            {"batches": {"sizes": ["224"]}},
+            r"data\.batches\.sizes: '224' is not a size; give HEIGHTxWIDTH, e\.g\. 224x288",
+        ),
+        ({"batches": {"sizes": ["224x288x3"]}}, r"data\.batches\.sizes: '224x288x3' is not a size"),
+        ({"batches": {"sizes": ["8x100"]}}, r"data\.batches\.sizes: 8x100 is too small"),
+        ({"batches": {"sizes": "224x288"}}, r"data\.batches\.sizes='224x288' is not a list of sizes"),
+        ({"batches": {"sizes": []}}, r"data\.batches\.sizes=\[\] is not a list of sizes"),
+        ({"validation": {"size": "big"}}, r"data\.validation\.size: 'big' is not a size"),
+        ({"validation": {"mixtures": 0}}, r"data\.validation\.mixtures=0 is not a number of mixtures"),
+        (
+            {"sources": {"on_corrupt": "ignore"}},
+            r"data\.sources\.on_corrupt='ignore' is unknown",
+        ),
+        ({"batches": {"rotate": -3}}, r"data\.batches\.rotate=-3 is not an angle"),
+        ({"loading": {"num_workers": -1}}, r"data\.loading\.num_workers=-1 is not a number of processes"),
+        ({"sources": {"held_out": 2}}, r"data\.sources\.held_out=2 is not a share"),
+        ({"batches": {"samples_per_epoch": 0}}, r"data\.batches\.samples_per_epoch=0 leaves nothing to train on"),
     ],
 )
 def test_wrong_settings(make_data: MakeData, setting: dict[str, Any], message: str) -> None:
@@ -325,12 +360,12 @@ def test_wrong_settings(make_data: MakeData, setting: dict[str, Any], message: s
 
 def test_a_batch_that_the_ranks_cannot_share(make_data: MakeData) -> None:
     data = at(make_data(), 0, 0, 3)
-    with pytest.raises(ConfigError, match=r"data\.batch_size=4 counts the mixtures over all devices .* by 3"):
+    with pytest.raises(ConfigError, match=r"data\.batches\.batch_size=4 counts the mixtures over all devices .* by 3"):
         data.train_dataloader()
 
 
 def test_workers_by_default(make_data: MakeData, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = at(make_data(num_workers=None))
+    data = at(make_data(loading={"num_workers": None}))
     assert data.train_dataloader().num_workers == 0
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
     data.trainer.strategy.root_device = torch.device("cuda")  # type: ignore[union-attr, misc]
@@ -386,5 +421,5 @@ def test_a_real_trainer_resumes_in_the_middle_of_an_epoch(make_data: MakeData, t
 
 
 def test_iterating_twice_reuses_the_loader(make_data: MakeData) -> None:
-    loader = make_data(num_workers=1).train_dataloader()
+    loader = make_data(loading={"num_workers": 1}).train_dataloader()
     assert_same(list(islice(loader, 2)), list(islice(loader, 2)))

@@ -97,7 +97,9 @@ def test_what_shrinks_much_is_filtered_as_pil_does(size: tuple[int, int]) -> Non
 
 def test_header_check(tmp_path: Path) -> None:
     check_photo(save(tmp_path / "a.jpg", Image.new("RGB", (64, 32))), 32)
-    with pytest.raises(DataError, match=r"tiny\.jpg is too small \(31x64 pixels.* 32 or more\): .*data\.min_side"):
+    with pytest.raises(
+        DataError, match=r"tiny\.jpg is too small \(31x64 pixels.* 32 or more\): .*data\.sources\.min_side"
+    ):
         check_photo(save(tmp_path / "tiny.jpg", Image.new("RGB", (64, 31))), 32)
     (tmp_path / "bad.jpg").write_bytes(b"no image at all")
     with pytest.raises(DataError, match=r"bad\.jpg cannot be read as a photo \(cannot identify image file\): remove"):
@@ -147,7 +149,7 @@ def test_a_corrupt_photo_does_not_enter_the_cache(tmp_path: Path) -> None:
 
 def test_no_memory_for_the_cache(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"no memory for a cache of 1 photos \(3000000000\.0 GB\): set data\.cache=false"
+        DataError, match=r"no memory for a cache of 1 photos \(3000000000\.0 GB\): set data\.loading\.cache=false"
     ):
         PhotoBank([tmp_path / "a.jpg"], (10**9, 10**9), cache=True)
 

@@ -5,6 +5,7 @@ import pytest
 
 from crrn.data.plan import MixingPlan
 from crrn.data.sampler import Key, MultiSizeBatchSampler
+from crrn.data.settings import Batches
 from crrn.errors import ConfigError
 from crrn.mixing import PaperMixing
 
@@ -13,8 +14,12 @@ PLAN = MixingPlan(
 )
 
 
+def of(samples: int, batch_size: int) -> Batches:
+    return Batches(batch_size=batch_size, samples_per_epoch=samples)
+
+
 def batches(rank: int = 0, world_size: int = 1, start: int = 0, mixtures: int = 50) -> list[list[Key]]:
-    sampler = MultiSizeBatchSampler(PLAN, mixtures, 8, rank, world_size, start=lambda: start)
+    sampler = MultiSizeBatchSampler(PLAN, of(mixtures, 8), rank, world_size, start=lambda: start)
     made = list(sampler)
     assert len(made) == len(sampler) == 7
     return made
@@ -45,7 +50,7 @@ def test_starting_later_gives_the_tail_across_the_epochs() -> None:
 
 def test_start_is_asked_at_each_iteration() -> None:
     position = 0
-    sampler = MultiSizeBatchSampler(PLAN, 50, 8, start=lambda: position)
+    sampler = MultiSizeBatchSampler(PLAN, of(50, 8), start=lambda: position)
     first = list(sampler)
     position = 7
     assert {key.epoch for batch in list(sampler) for key in batch} == {1}
@@ -60,10 +65,12 @@ def test_all_sizes_come_up() -> None:
 
 @pytest.mark.parametrize(("batch_size", "world_size"), [(8, 3), (2, 4), (0, 1), (-8, 2)])
 def test_a_batch_that_cannot_be_shared(batch_size: int, world_size: int) -> None:
-    with pytest.raises(ConfigError, match=rf"data\.batch_size={batch_size} .*positive multiple of {world_size}"):
-        MultiSizeBatchSampler(PLAN, 50, batch_size, 0, world_size)
+    with pytest.raises(
+        ConfigError, match=rf"data\.batches\.batch_size={batch_size} .*positive multiple of {world_size}"
+    ):
+        MultiSizeBatchSampler(PLAN, of(50, batch_size), 0, world_size)
 
 
 def test_an_empty_epoch() -> None:
-    with pytest.raises(ConfigError, match=r"data\.mixtures_per_epoch=0 leaves nothing"):
+    with pytest.raises(ConfigError, match=r"data\.batches\.samples_per_epoch=0 leaves nothing"):
         MultiSizeBatchSampler(PLAN, 0, 8)

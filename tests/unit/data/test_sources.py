@@ -138,7 +138,7 @@ def test_split_of_too_few_photos() -> None:
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 5])
 def test_split_of_a_wrong_share(fraction: float) -> None:
-    with pytest.raises(ConfigError, match=r"data\.held_out=.* is not a share"):
+    with pytest.raises(ConfigError, match=r"data\.sources\.held_out=.* is not a share"):
         many(10).split(fraction)
 
 

@@ -28,7 +28,11 @@ def run(tmp_path):
         "config": {
             "seed": 77,
             "net": {"encoder_weights": "/home/someone/vgg.pth"},
-            "data": {"background": "/home/someone/photos", "batch_size": 12, "validation_mixtures": 64},
+            "data": {
+                "background": "/home/someone/photos",
+                "batches": {"batch_size": 12},
+                "validation": {"mixtures": 64},
+            },
             "mixing": {"_target_": "crrn.mixing.PaperMixing", "alpha": [0.8, 1.0]},
             "stages": {"order": ["gin"], "gin": {"epochs": 3, "learning_rate": 0.001}},
         },

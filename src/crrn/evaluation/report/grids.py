@@ -102,13 +102,13 @@ def runs_grid(runs: Sequence[Trained]) -> Grid | None:
 def describe_run(run: Trained) -> str:
     """Network, schedule and data of a run in one line."""
     config, data = run.record["config"], run.record.get("data", {})
-    net = config["net"]
+    net, batches = config["net"], config["data"]["batches"]
     stages = ", ".join(f"{stage} {config['stages'][stage]['epochs']} epochs" for stage in config["stages"]["order"])
     parts = [
         f"{net.get('architecture')} at width {net.get('width'):g}",
         f"ablation {config['ablation']}" if config["ablation"] != "none" else "",
         "no pretrained encoder" if net.get("encoder_weights") is None else "",
-        f"{stages} of {config['data']['mixtures_per_epoch']} mixtures, batches of {config['data']['batch_size']}",
+        f"{stages} of {batches['samples_per_epoch']} samples, batches of {batches['batch_size']}",
         *(
             f"{role}s: {data[role]['training']} photos, and {data[role]['held_out']} held out"
             for role in ("background", "reflection")

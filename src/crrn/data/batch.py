@@ -1,0 +1,173 @@
+"""From samples to batches that are still uint8, and from those to mixtures on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crrn.data.photos import Photo
+from crrn.data.plan import Parameters
+from crrn.errors import DataError
+from crrn.mixing import Mixture
+
+
+class TwoPhotos(NamedTuple):
+    """A mixture to be: two photos, uint8 (H, W, 3), and the formation model's parameters."""
+
+    background: Photo
+    reflection: Photo
+    parameters: Parameters
+
+
+class TakenPair(NamedTuple):
+    """A real pair, uint8 (H, W, 3); the reflection is None where it is unknown."""
+
+    mixture: Photo
+    background: Photo
+    reflection: Photo | None
+
+
+class Sample(NamedTuple):
+    """One row of a batch.
+
+    Attributes:
+        content: what the row shows.
+        k: its number within its epoch.
+        skipped: the corrupt photos that were replaced.
+    """
+
+    content: TwoPhotos | TakenPair
+    k: int
+    skipped: list[str]
+
+
+class PhotoBatch(NamedTuple):
+    """Mixtures to be.
+
+    Attributes:
+        background: uint8 (N, 3, H, W), in channels-last memory.
+        reflection: likewise.
+        parameters: the formation model's parameters: float32 tensors (N, ...), and choices as int64 arrays (N,), which
+            stay on the host.
+    """
+
+    background: Tensor
+    reflection: Tensor
+    parameters: dict[str, Tensor | NDArray[np.int64]]
+
+
+class PairBatch(NamedTuple):
+    """Real pairs.
+
+    Attributes:
+        mixture: uint8 (N, 3, H, W), in channels-last memory.
+        background: likewise.
+        reflection: likewise, zeros where it is unknown.
+        known: bool (N,), whether the reflection is known.
+    """
+
+    mixture: Tensor
+    background: Tensor
+    reflection: Tensor
+    known: Tensor
+
+
+class Batch(NamedTuple):
+    """A batch on its way to the device.
+
+    Attributes:
+        photos: its rows that are mixtures; None where there are none.
+        pairs: its rows that are real pairs; None where there are none.
+        order: int64 (N,): row i of the batch is row order[i] of the mixtures with the pairs behind them.
+        k: the rows' numbers within their epoch, int64 (N,).
+        skipped: the corrupt photos that were replaced.
+    """
+
+    photos: PhotoBatch | None
+    pairs: PairBatch | None
+    order: Tensor
+    k: Tensor
+    skipped: list[str]
+
+
+def collate(samples: Sequence[Sample | DataError]) -> Batch | DataError:
+    """Stack samples to a batch; where one is an error, give that error."""
+    sound: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+        sound.append(sample)
+    photos = [sample.content for sample in sound if isinstance(sample.content, TwoPhotos)]
+    pairs = [sample.content for sample in sound if isinstance(sample.content, TakenPair)]
+    is_pair = np.array([isinstance(sample.content, TakenPair) for sample in sound])
+    return Batch(
+        photos=_photo_batch(photos) if photos else None,
+        pairs=_pair_batch(pairs) if pairs else None,
+        order=torch.from_numpy(np.argsort(np.argsort(is_pair, kind="stable"), kind="stable")),
+        k=torch.tensor([sample.k for sample in sound]),
+        skipped=[file for sample in sound for file in sample.skipped],
+    )
+
+
+def form(batch: Batch, mixing: Callable[..., Any]) -> Any:
+    """Form a batch's mixtures and put its rows in order, on the device on which it lies.
+
+    Returns:
+        What ``mixing`` gives, a `Mixture`, where the batch has no pairs; else a `Mixture`.
+    """
+    formed = None
+    if batch.photos is not None:
+        photos = batch.photos
+        formed = mixing(_unit(photos.background), _unit(photos.reflection), photos.parameters)
+    if batch.pairs is None:
+        return formed
+    pairs = batch.pairs
+    taken = Mixture(_unit(pairs.mixture), _unit(pairs.background), _unit(pairs.reflection), pairs.known)
+    if formed is None:
+        return taken
+    known = formed.mixture.new_ones(len(formed.mixture), dtype=torch.bool)
+    formation = formed.formation
+    if formation is not None:
+        formation = torch.cat((formation, formation.new_full((len(taken.mixture), 2), torch.nan)))[batch.order]
+    mixture, background, reflection = (
+        torch.cat(layers)[batch.order] for layers in zip(formed[:3], taken[:3], strict=True)
+    )
+    return Mixture(mixture, background, reflection, torch.cat((known, pairs.known))[batch.order], formation)
+
+
+def _photo_batch(rows: Sequence[TwoPhotos]) -> PhotoBatch:
+    return PhotoBatch(
+        background=_stacked([row.background for row in rows]),
+        reflection=_stacked([row.reflection for row in rows]),
+        parameters={name: _column([row.parameters[name] for row in rows]) for name in rows[0].parameters},
+    )
+
+
+def _column(values: Sequence[float | int | NDArray[np.float32]]) -> Tensor | NDArray[np.int64]:
+    if isinstance(values[0], int):
+        return np.array(values, dtype=np.int64)
+    return torch.from_numpy(np.array(values, dtype=np.float32))
+
+
+def _pair_batch(rows: Sequence[TakenPair]) -> PairBatch:
+    unknown = np.zeros_like(rows[0].mixture)
+    return PairBatch(
+        mixture=_stacked([row.mixture for row in rows]),
+        background=_stacked([row.background for row in rows]),
+        reflection=_stacked([unknown if row.reflection is None else row.reflection for row in rows]),
+        known=torch.tensor([row.reflection is not None for row in rows]),
+    )
+
+
+def _stacked(photos: list[Photo]) -> Tensor:
+    return torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)
+
+
+def _unit(photos: Tensor) -> Tensor:
+    """Turn uint8 photos to floats in [0, 1], contiguous: which memory format to compute in is the network's choice."""
+    return photos.to(torch.float32, memory_format=torch.contiguous_format).div_(255)

@@ -1,0 +1,58 @@
+"""The loader of batches: errors arrive as sentences, and without worker processes a thread works ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+import cv2
+from torch.utils.data import DataLoader
+
+from crrn.data.batch import Batch
+from crrn.errors import DataError
+
+Item = TypeVar("Item")
+
+
+class BatchLoader(DataLoader[Any]):
+    """A DataLoader that raises, in the main process, the DataError that a worker gave back.
+
+    Without worker processes a thread makes the next two batches while the present one is worked on: decoding and
+    resizing let other threads run. The batches and their order are the same.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        batches = super().__iter__()
+        for batch in batches if self.num_workers else ahead(batches):
+            if isinstance(batch, DataError):
+                # At once: left to the garbage collector, which may close the queues to the workers before it tells the
+                # workers to stop, this can take five seconds for each of them.
+                if self._iterator is not None:
+                    self._iterator._shutdown_workers()  # type: ignore[attr-defined]
+                    self._iterator = None
+                raise batch
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the sampler's ``start`` knows where to go on. The method tells Lightning that the loader can."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The other half of the protocol."""
+
+
+def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """The same items in the same order; a thread takes up to ``depth`` from ``items`` before they are asked for."""
+    nothing = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="photos") as pool:
+        coming = deque(pool.submit(next, items, nothing) for _ in range(depth))
+        while (item := coming.popleft().result()) is not nothing:
+            coming.append(pool.submit(next, items, nothing))
+            yield cast(Item, item)
+
+
+def quiet_worker(worker: int) -> None:
+    """Keep OpenCV from starting threads in each of the worker processes."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,139 @@
+"""Real pairs as a source: photos through glass with the same view without it, grouped by scene. Only lists files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crrn.data.benchmarks.case import Benchmark, Case
+from crrn.data.benchmarks.pairs import PAIR_FOLDERS, listing, match, pair_folders
+from crrn.data.settings import SCENE_PATTERN
+from crrn.data.sources import split_names
+from crrn.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class RealPair:
+    """One photo through glass.
+
+    Attributes:
+        mixture: the photo's file.
+        background: the file of the same view without the reflection, of the same size.
+        reflection: the file of the reflection layer, if there is one.
+        scene: pairs of one scene train together or are held out together.
+    """
+
+    mixture: Path
+    background: Path
+    reflection: Path | None
+    scene: str
+
+    def files(self) -> list[Path]:
+        """Its files."""
+        return [file for file in (self.mixture, self.background, self.reflection) if file is not None]
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Real pairs, sorted by scene and name, in an order that is the same on every machine."""
+
+    pairs: tuple[RealPair, ...]
+
+    def scenes(self) -> list[str]:
+        """The scenes' names, sorted."""
+        return sorted({pair.scene for pair in self.pairs})
+
+    def only(self, scenes: Iterable[str]) -> PairSource:
+        """The pairs of these scenes."""
+        wanted = set(scenes)
+        return PairSource(tuple(pair for pair in self.pairs if pair.scene in wanted))
+
+    def split(self, fraction: float, held_out: Sequence[str] | None = None) -> tuple[PairSource, PairSource]:
+        """Split by scene into (training pairs, held-out pairs), with at least one scene in each.
+
+        Args:
+            fraction: the share of scenes to hold out, chosen by a hash of their names as `PhotoSource.split` does.
+            held_out: the scenes to hold out instead; names of scenes that are not there have no effect.
+
+        Raises:
+            ConfigError: none of the scenes ``held_out`` is there, or all scenes are held out.
+            DataError: fewer than two scenes.
+        """
+        scenes = self.scenes()
+        if held_out is None:
+            if len(scenes) < 2:
+                raise DataError(
+                    f"the real pairs show {len(scenes)} scene, training and validation need two or more: add pairs of "
+                    "another scene to data.sources.pairs, or set data.sources.scene_pattern."
+                )
+            chosen = split_names(scenes, fraction)
+        else:
+            chosen = set(held_out) & set(scenes)
+            if not chosen or len(chosen) == len(scenes):
+                raise ConfigError(
+                    f"data.validation.pair_scenes names {len(chosen)} of the {len(scenes)} scenes of the pairs: name "
+                    f"some of them, such as [{scenes[0]}], or null to hold out a share."
+                )
+        return self.only(set(scenes) - chosen), self.only(chosen)
+
+    def at_most(self, count: int | None) -> PairSource:
+        """At most ``count`` pairs of each scene, spread evenly over it; all where it is None."""
+        if count is None:
+            return self
+        chosen: list[RealPair] = []
+        for scene in self.scenes():
+            own = self.only([scene]).pairs
+            chosen += [own[len(own) * number // min(count, len(own))] for number in range(min(count, len(own)))]
+        return PairSource(tuple(chosen))
+
+
+def find_pairs(folders: Sequence[Any], scene_pattern: str = SCENE_PATTERN) -> PairSource:
+    """The pairs of some folders, or of benchmarks.
+
+    Args:
+        folders: paths of folders that hold, at their root or up to four levels below it, folders of pairs
+            (``blended`` and ``transmission_layer``, or another of the names of `PAIR_FOLDERS`), or `Benchmark` objects.
+        scene_pattern: see `crrn.data.settings.Sources`.
+
+    Raises:
+        DataError: a folder is missing or holds no pair, or a file has no partner.
+    """
+    cases: list[Case] = []
+    for place in folders:
+        cases += _benchmark_cases(place) if isinstance(place, Benchmark) else _folder_cases(Path(place).expanduser())
+    form = re.compile(scene_pattern)
+    pairs = []
+    for case in cases:
+        if case.background is not None:
+            found = form.match(case.mixture.stem)
+            pairs.append(
+                RealPair(case.mixture, case.background, case.reflection, found[1] if found else case.mixture.stem)
+            )
+    return PairSource(tuple(sorted(pairs, key=lambda pair: (pair.scene, pair.mixture.name, str(pair.mixture)))))
+
+
+def _benchmark_cases(benchmark: Benchmark) -> list[Case]:
+    if benchmark.problems:
+        raise DataError(f"{benchmark.name} of data.sources.pairs: {benchmark.problems[0]}; mend the files.")
+    return list(benchmark.cases)
+
+
+def _folder_cases(root: Path) -> list[Case]:
+    if not root.is_dir():
+        raise DataError(f"there is no folder of real pairs at {root.absolute()}: set data.sources.pairs=[DIR].")
+    cases: list[Case] = []
+    for folder, roles in pair_folders(root.resolve()):
+        found, problems = match({role: listing(folder, name) for role, name in roles.items()}, root.name)
+        if problems:
+            raise DataError(
+                f"{problems[0].what} (data.sources.pairs; {len(problems)} such in {folder}): add the partner or remove "
+                "the file."
+            )
+        cases += found
+    if not cases:
+        names = " or ".join(f"{mixture}/ and {background}/" for mixture, background, _ in PAIR_FOLDERS[:2])
+        raise DataError(f"no real pairs below {root.absolute()}: data.sources.pairs looks for {names}.")
+    return cases
