@@ -360,7 +360,7 @@ def test_wrong_settings(make_data: MakeData, setting: dict[str, Any], message: s
 
 def test_a_batch_that_the_ranks_cannot_share(make_data: MakeData) -> None:
     data = at(make_data(), 0, 0, 3)
-    with pytest.raises(ConfigError, match=r"data\.batches\.batch_size=4 counts the mixtures over all devices .* by 3"):
+    with pytest.raises(ConfigError, match=r"data\.batches\.batch_size=4 counts the samples over all devices .* by 3"):
         data.train_dataloader()
 
 

@@ -26,7 +26,11 @@ def write_pair(root: Path, name: str, seed: int, size: tuple[int, int] = (60, 80
     """A photo through glass, its background and perhaps its reflection, as PNG: exact."""
     rng = np.random.default_rng(seed)
     background, reflection = (
-        np.asarray(Image.fromarray(rng.integers(0, high, (6, 8, 3), dtype=np.uint8)).resize(size[::-1]))
+        np.asarray(
+            Image.fromarray(rng.integers(0, high, (6, 8, 3), dtype=np.uint8)).resize(
+                size[::-1], Image.Resampling.BILINEAR
+            )
+        )
         for high in (180, 70)
     )
     layers = {"blended": background + reflection, "transmission_layer": background}

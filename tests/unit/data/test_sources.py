@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from crrn.data import PhotoSource, coco, folder, rid, voc2012
+from crrn.data.settings import Sources
 from crrn.data.sources import fingerprint
 from crrn.errors import ConfigError, DataError
 
@@ -137,9 +138,9 @@ def test_split_of_too_few_photos() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 5])
-def test_split_of_a_wrong_share(fraction: float) -> None:
+def test_a_wrong_share(fraction: float) -> None:
     with pytest.raises(ConfigError, match=r"data\.sources\.held_out=.* is not a share"):
-        many(10).split(fraction)
+        Sources(held_out=fraction)
 
 
 def test_fingerprint_tells_names_and_sizes_apart(tmp_path: Path) -> None:
