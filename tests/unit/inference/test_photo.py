@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from crrn.errors import DataError
 from crrn.inference.photo import read_photo, write_photo
@@ -37,15 +40,19 @@ def exif(orientation: int = 1, size: tuple[int, int] = (31, 20)) -> Image.Exif:
     return block
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tiff", ".webp"])
-@pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("channels", [1, 3, 4])
+KINDS = [(suffix, bits, channels) for suffix in (".png", ".tiff") for bits in (8, 16) for channels in (1, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "bits", "channels"),
+    [*KINDS, (".webp", 8, 3), (".webp", 8, 4), (".bmp", 8, 1), (".bmp", 8, 3), (".bmp", 8, 4)],
+)
 def test_every_pixel_survives(tmp_path: Path, suffix: str, bits: int, channels: int) -> None:
-    if suffix == ".webp" and (bits == 16 or channels == 1):
-        pytest.skip("WebP has no such kind")
     given = pixels(bits, channels)
     source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
-    if bits == 8:
+    if suffix == ".bmp" and channels == 4:
+        cv2.imwrite(str(source), cv2.cvtColor(given, _to_bgr(channels)))  # Pillow drops the transparency
+    elif bits == 8:
         Image.fromarray(given).save(source, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
     elif suffix == ".png":
         cv2.imwrite(str(source), given if channels == 1 else cv2.cvtColor(given, _to_bgr(channels)))
@@ -59,7 +66,7 @@ def test_every_pixel_survives(tmp_path: Path, suffix: str, bits: int, channels: 
     # read by others
     if bits == 8:
         with Image.open(target) as image:
-            assert image.format == {".png": "PNG", ".tiff": "TIFF", ".webp": "WEBP"}[suffix]
+            assert image.format == {".png": "PNG", ".tiff": "TIFF", ".webp": "WEBP", ".bmp": "BMP"}[suffix]
             np.testing.assert_array_equal(np.asarray(image), given)
     else:
         written = cv2.imdecode(np.fromfile(target, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -160,7 +167,7 @@ def test_16_bit_files_keep_profile_and_exif(tmp_path: Path, suffix: str) -> None
     source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     Image.fromarray(pixels(8, 3)).save(source, exif=exif(6).tobytes(), icc_profile=ICC)
     photo = read_photo(source)
-    deep = type(photo)(pixels(16, 3), None, photo.icc, photo.exif, photo.format)
+    deep = replace(photo, pixels=pixels(16, 3))
     write_photo(target, deep.mixture(), deep)
     again = read_photo(target)
     np.testing.assert_array_equal(again.pixels, deep.pixels)
@@ -236,6 +243,156 @@ def test_heic(tmp_path: Path) -> None:
     again = read_photo(tmp_path / "out.heic")
     assert np.abs(again.pixels.astype(int) - smooth).mean() < 3
     assert again.icc == ICC and again.exif is not None and b"Maker" in again.exif
+
+
+def smooth(channels: int = 3) -> np.ndarray[Any, Any]:
+    """Slopes, which lossy formats hardly change."""
+    ramp = np.linspace(0, 255, 96, dtype=np.uint8)
+    return np.ascontiguousarray(np.stack([np.tile(np.roll(ramp, 7 * k), (64, 1)) for k in range(channels)], axis=2))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_avif(tmp_path: Path, channels: int) -> None:
+    given = smooth(channels).squeeze()
+    Image.fromarray(given).save(tmp_path / "in.avif", quality=95, exif=exif(6), icc_profile=ICC)
+    photo = read_photo(tmp_path / "in.avif")
+    assert photo.format == "AVIF" and not photo.lossless
+    assert (photo.height, photo.width) == (96, 64), "turned upright"
+    assert (photo.grey, photo.alpha is not None) == (channels == 1, channels == 4)
+    assert np.abs(photo.pixels.astype(int) - np.rot90(given if photo.grey else given[..., :3], -1)).mean() < 3
+    write_photo(tmp_path / "out.avif", photo.mixture(), photo)
+    with Image.open(tmp_path / "out.avif") as image:
+        assert image.format == "AVIF" and image.size == (64, 96)
+        assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        assert image.getexif()[ExifTags.Base.Make] == "Maker"
+        assert image.info["icc_profile"] == ICC
+        assert np.abs(np.asarray(image).astype(int) - np.rot90(given, -1)).mean() < 4
+
+
+def webp_chunk(kind: bytes, data: bytes) -> bytes:
+    return kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+
+
+def test_webp_is_lossless_by_its_header(tmp_path: Path) -> None:
+    lossy, lossless = tmp_path / "lossy.webp", tmp_path / "lossless.webp"
+    Image.fromarray(smooth()).save(lossy, xmp=XMP.replace(b"Ann", b"VP8L"))
+    assert b"VP8L" in lossy.read_bytes() and not read_photo(lossy).lossless
+    Image.fromarray(smooth()).save(lossless, lossless=True, icc_profile=ICC + bytes(100_001 - len(ICC)))
+    assert lossless.read_bytes().index(b"VP8L") > 1 << 16 and read_photo(lossless).lossless
+    parts = lossy.read_bytes()[12:30] + webp_chunk(b"ODD ", b"VP8L\0") + lossy.read_bytes()[30:]
+    lossy.write_bytes(b"RIFF" + struct.pack("<I", len(parts) + 4) + b"WEBP" + parts)  # an unknown chunk is no matter
+    assert not read_photo(lossy).lossless
+
+
+XMP = b"""<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/"
+ xmlns:xmpGImg="http://ns.adobe.com/xap/1.0/g/img/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
+ xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" xmlns:GPano="http://ns.google.com/photos/1.0/panorama/"
+ xmlns:own="http://example.org/" xmp:Rating="4" tiff:Orientation="1" tiff:Make="Maker" hdrgm:Version="1.0"
+ GPano:ProjectionType="equirectangular" own:preview="%s">
+<dc:creator><rdf:Seq><rdf:li>Ann &amp; Bob \xc3\xa9</rdf:li></rdf:Seq></dc:creator>
+<xmp:Thumbnails><rdf:Alt><rdf:li rdf:parseType="Resource"><xmpGImg:format>JPEG</xmpGImg:format>
+<xmpGImg:image>/9j/THUMB</xmpGImg:image></rdf:li></rdf:Alt></xmp:Thumbnails>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>""" % (b"QUJD" * 2000)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".16.png", ".tiff", ".16.tiff", ".webp", ".avif", ".heic"])
+def test_xmp_is_kept_without_its_thumbnail(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    options: dict[str, Any] = {"xmp": XMP}
+    if suffix.endswith(".png"):
+        options = {"pnginfo": PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
+    elif suffix.endswith(".tiff"):
+        options = {"tiffinfo": {700: XMP}}
+    Image.fromarray(smooth()).save(source, **options)
+    photo = read_photo(source)
+    if ".16" in suffix:
+        photo = replace(photo, pixels=photo.pixels.astype(np.uint16) * 257)
+    write_photo(target, photo.mixture(), photo)
+    with Image.open(target) as image:
+        kept = image.info["xmp"]
+    assert b"THUMB" not in target.read_bytes() and b"QUJDQUJD" not in kept
+    tree = ElementTree.fromstring(kept)
+    assert {node.text for node in tree.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}li")} == {"Ann & Bob é"}
+    (about,) = tree.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
+    assert {name.rpartition("}")[2]: value for name, value in about.items()} == {
+        "about": "",
+        "Rating": "4",
+        "Make": "Maker",
+        "ProjectionType": "equirectangular",
+    }
+    assert b"<x:xmpmeta" in kept and kept.startswith(b"<?xpacket") and b"xmp:Rating" in kept
+
+
+def test_an_orientation_in_xmp_turns_the_photo_once(tmp_path: Path) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "in.jpg", xmp=XMP.replace(b'Orientation="1"', b'Orientation="6"'))
+    photo = read_photo(tmp_path / "in.jpg")
+    assert (photo.height, photo.width) == (96, 64)
+    write_photo(tmp_path / "out.jpg", photo.mixture(), photo)
+    again = read_photo(tmp_path / "out.jpg")
+    assert (again.height, again.width) == (96, 64) and again.xmp is not None
+
+
+BAD_XMP: dict[str, bytes] = {
+    "entities": b'<!DOCTYPE x [<!ENTITY a "aa">]><x>&a;</x>',
+    "no end": XMP[:900],
+    "no text": b"\xff\xfe<\0x\0/\0>\0",
+    "deep": b"<a>" * 20_000 + b"</a>" * 20_000,
+    "large": b"<a>" + b"b" * (1 << 20) + b"</a>",
+}
+
+
+@pytest.mark.parametrize("packet", BAD_XMP.values(), ids=BAD_XMP)
+def test_xmp_that_cannot_be_read_is_left_out(packet: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "in.webp", xmp=packet)
+    photo = read_photo(tmp_path / "in.webp")
+    assert photo.xmp is None and "its XMP cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".16.png", ".tiff", ".16.tiff", ".bmp", ".32.bmp"])
+def test_dpi_are_kept(tmp_path: Path, suffix: str) -> None:
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    Image.fromarray(smooth()).save(source, dpi=(300, 150))
+    photo = read_photo(source)
+    if ".16" in suffix:
+        photo = replace(photo, pixels=photo.pixels.astype(np.uint16) * 257)
+    if ".32" in suffix:
+        photo = replace(photo, alpha=photo.pixels[..., 0])
+    write_photo(target, photo.mixture(), photo)
+    with Image.open(target) as image:
+        assert image.info["dpi"] == pytest.approx((300, 150), abs=0.02)  # whole pixels per metre
+        if ".32" in suffix:
+            np.testing.assert_array_equal(np.asarray(image), np.dstack((smooth(), smooth()[..., 0])))
+
+
+def test_dpi_that_a_file_does_not_tell_are_not_made_up(tmp_path: Path) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "a.jpg", exif=exif())
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.info["dpi"] == (72, 72), "Pillow's guess"
+    assert read_photo(tmp_path / "a.jpg").dpi is None
+
+
+def test_a_makers_note_with_a_picture_is_left_out(tmp_path: Path) -> None:
+    for note, kept in ((b"Maker\xff\xd8\xff\xe0preview", False), (b"Maker's settings", True)):
+        block = exif()
+        block.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = note
+        Image.fromarray(smooth()).save(tmp_path / "a.jpg", exif=block)
+        photo = read_photo(tmp_path / "a.jpg")
+        assert photo.exif is not None and (note in photo.exif) == kept and b"Maker\0" in photo.exif
+
+
+def test_metadata_too_large_for_a_jpeg_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photo = replace(
+        read_photo(_saved(tmp_path / "a.jpg", smooth())), xmp=bytes(70_000), exif=b"Exif\0\0" + bytes(70_000)
+    )
+    write_photo(tmp_path / "b.jpg", photo.mixture(), photo)
+    assert "XMP of 70000 bytes is left out" in caplog.text and "EXIF of 70006 bytes" in caplog.text
+    assert read_photo(tmp_path / "b.jpg").exif is None
 
 
 def test_values_are_rounded_and_clipped(tmp_path: Path) -> None:
