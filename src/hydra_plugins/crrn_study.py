@@ -21,6 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from crrn.errors import ConfigError
+from crrn.private import trial_id
 
 if TYPE_CHECKING:
     import optuna
@@ -99,7 +100,7 @@ class StudySweeper(Sweeper):
                 [
                     *fixed,
                     *(f"{key}={value}" for key, value in trial.params.items()),
-                    f"pruning.trial={trial._trial_id}",
+                    f"pruning.trial={trial_id(trial)}",
                 ]
                 for trial in batch
             ]
@@ -142,13 +143,12 @@ def distribution(override: Any) -> optuna.distributions.BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
-    written = override._get_value_element_as_str
     log_scale = "log" in getattr(value, "tags", ())
     if isinstance(value, ChoiceSweep):
         # What is no number is kept as it is written in an override: a storage holds no lists.
         choices: list[Any] = value.list
         numbers = all(type(choice) in (int, float) for choice in choices)
-        return CategoricalDistribution(choices if numbers else list(map(written, choices)))
+        return CategoricalDistribution(choices if numbers else list(override.sweep_string_iterator()))
     if isinstance(value, IntervalSweep):
         low: Any = value.start
         high: Any = value.end
@@ -168,12 +168,12 @@ def interrupted(study: optuna.Study, space: Mapping[str, Any]) -> list[optuna.tr
     """The trials that a killed sweep left running. One that was killed while its values were proposed is closed: it
     never ran, and is proposed anew.
     """
-    from optuna.trial import TrialState
+    from optuna.trial import Trial, TrialState
 
     running = study.get_trials(states=(TrialState.RUNNING,))
     for trial in running:
         if not space.keys() <= trial.params.keys():
-            study._storage.set_trial_user_attr(trial._trial_id, NEVER_RAN, True)
+            Trial(study, trial_id(trial)).set_user_attr(NEVER_RAN, True)
             study.tell(trial.number, state=TrialState.FAIL)
     return [trial for trial in running if space.keys() <= trial.params.keys()]
 

@@ -1,18 +1,24 @@
 """The shape of the house: which room may import which, read from the source with ast."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
-PACKAGE = Path(__file__).parents[2] / "src" / "crrn"
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "crrn"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+PLUGINS = sorted((ROOT / "src" / "hydra_plugins").rglob("*.py"))
 
 # Lower floors first; a room (a module or package right under crrn) imports only itself and rooms on lower floors.
 FLOORS = (
-    {"allocator", "errors", "layers"},
+    {"allocator", "errors", "layers", "private"},
     {"files", "image", "provenance", "screen"},
     {"mixing"},
     {"data", "metrics", "losses", "nets", "solvers"},
@@ -28,7 +34,7 @@ RESERVED = {
     "gradio": ("crrn.webdemo",),
     "hydra": ("crrn.cli",),
     "rich.console": ("crrn.screen", "crrn.cli.progress"),  # one console, which takes names for what they are
-    "lightning": ("crrn.training", "crrn.data.datamodule", "crrn.bench.step", "crrn.cli"),
+    "lightning": ("crrn.training", "crrn.data.datamodule", "crrn.bench.step", "crrn.cli", "crrn.private"),
     "albumentations": ("crrn.data.augment",),
     "torchvision.models": ("crrn.nets.vgg",),
     "pytorch_lightning": (),  # its name today is lightning.pytorch
@@ -87,6 +93,47 @@ def test_libraries_stay_in_their_rooms(path):
         for library, rooms in RESERVED.items():
             if within(imported, library):
                 assert any(within(name, room) for room in rooms), f"{name} must not import {imported}"
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """Names like ``_x`` that a file imports, or reads of an object other than ``self``, and does not define itself."""
+    own = {"_asdict", "_fields", "_make", "_replace"}  # public: a NamedTuple's
+    used = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own.add(node.name)
+        elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+            used.add(node.attr)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            used |= {part for alias in node.names for part in alias.name.split(".")}
+            used |= set((getattr(node, "module", None) or "").split("."))
+    return {name for name in used - own if name.startswith("_") and not name.endswith("_")}
+
+
+@pytest.mark.parametrize("path", [*MODULES, *PLUGINS], ids=module_name)
+def test_private_interfaces_stay_in_their_file(path):
+    private = private_names(ast.parse(path.read_text(encoding="utf-8")))
+    if module_name(path) == "crrn.private":
+        assert {"_LPIPS", "_config", "_trial_id"} <= private  # the test sees them
+    else:
+        assert not private
+
+
+def test_private_interfaces_were_checked_with_the_releases_that_are_allowed():
+    from crrn.private import CHECKED
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
+    requirements = {r.name: r for r in map(Requirement, declared)}
+    pinned = dict(
+        re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    for library, (lowest, highest) in CHECKED.items():
+        assert [Version(s.version) for s in requirements[library].specifier if s.operator == ">="] == [Version(lowest)]
+        assert highest == pinned[library]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)

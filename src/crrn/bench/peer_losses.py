@@ -24,9 +24,9 @@ SIZE, SIGMA = 11, 1.5
 def pytorch_msssim() -> tuple[Measure, Measure]:
     """SSIM and SI: the filter is two one-dimensional depthwise convolutions."""
     from pytorch_msssim import ssim
-    from pytorch_msssim.ssim import _fspecial_gauss_1d, gaussian_filter
+    from pytorch_msssim.ssim import gaussian_filter
 
-    window = _fspecial_gauss_1d(SIZE, SIGMA)
+    window = gaussian()[None, None, None]
     return (
         lambda x, y: ssim(x, y, data_range=1.0, win_size=SIZE, win_sigma=SIGMA),
         si_with(lambda image: gaussian_filter(image, window.to(image).repeat(image.shape[1], 1, 1, 1))),
@@ -48,9 +48,7 @@ def torchmetrics() -> tuple[Measure, Measure]:
     """SSIM and SI: the filter is one two-dimensional depthwise convolution; SSIM pads, so its map is cropped."""
     from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
-    t = torch.arange(SIZE) - SIZE // 2
-    row = torch.exp(-0.5 * (t / SIGMA).square())
-    window = torch.outer(row, row) / row.sum().square()
+    window = torch.outer(gaussian(), gaussian())
 
     def blur(image: Tensor) -> Tensor:
         channels = image.shape[1]
@@ -83,6 +81,13 @@ def si_with(blur: Callable[[Tensor], Tensor]) -> Measure:
         return ((2 * covariance + 0.03**2) / (variances + 0.03**2)).mean()
 
     return si
+
+
+def gaussian() -> Tensor:
+    """The window in one dimension, of sum 1."""
+    t = torch.arange(SIZE) - SIZE // 2
+    row = torch.exp(-0.5 * (t / SIGMA).square())
+    return row / row.sum()
 
 
 def inner(images: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from crrn.data.batch import Batch
 from crrn.data.loader import BatchLoader
 from crrn.data.settings import Loading, parse_size
 from crrn.nets import build_network
+from crrn.private import stop_workers
 from crrn.training.dry_run import forward_flops
 
 TRAINING = 3
@@ -84,7 +85,7 @@ class ScaleSuite:
                     **arguments(files, self.batch, self.sizes, self.batches), loading=Loading(count, cached)
                 )
                 loader = data.train_dataloader()
-                stack.callback(stop, loader)
+                stack.callback(stop_workers, loader)
                 contestants[named(count)] = partial(go_through, loader)
             reference = named(self.workers[0])
             items = self.batch * self.batches
@@ -138,11 +139,3 @@ def two_photos(batch: Batch) -> tuple[Tensor, Tensor]:
     """The two photos of all rows, of a batch without pairs."""
     assert batch.photos is not None
     return batch.photos.background, batch.photos.reflection
-
-
-def stop(loader: BatchLoader) -> None:
-    """Ends a loader's worker processes."""
-    iterator = loader._iterator
-    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
-        iterator._shutdown_workers()
-        loader._iterator = None

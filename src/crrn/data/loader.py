@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from crrn.data.batch import Batch
 from crrn.errors import DataError
+from crrn.private import stop_workers
 
 Item = TypeVar("Item")
 
@@ -27,11 +28,7 @@ class BatchLoader(DataLoader[Any]):
         batches = super().__iter__()
         for batch in batches if self.num_workers else ahead(batches):
             if isinstance(batch, DataError):
-                # At once: left to the garbage collector, which may close the queues to the workers before it tells the
-                # workers to stop, this can take five seconds for each of them.
-                if self._iterator is not None:
-                    self._iterator._shutdown_workers()  # type: ignore[attr-defined]
-                    self._iterator = None
+                stop_workers(self)
                 raise batch
             yield batch
 

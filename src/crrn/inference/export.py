@@ -18,6 +18,7 @@ from crrn.inference.folding import fold_batch_norm
 from crrn.layers import Remover
 from crrn.nets import load_network
 from crrn.nets.weights import METADATA, network_bytes
+from crrn.private import any_size
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "safetensors": ".safetensors"}
 """The formats and their files' suffixes."""
@@ -133,10 +134,8 @@ def capture(network: Remover) -> torch.export.ExportedProgram:
     """The computation of a network for any batch, height and width, batch normalisation folded."""
     example = torch.rand((TRACED_AT[0], 3, *TRACED_AT[1:]), generator=torch.Generator().manual_seed(0))
     anything = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    # As torch.onnx.export does: without it the graph would hold for sides above 32 only.
-    any_size = torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
     try:
-        with torch.no_grad(), any_size:
+        with torch.no_grad(), any_size():
             program = torch.export.export(
                 _Estimated(fold_batch_norm(network)).eval(), (example,), dynamic_shapes=(anything,)
             )

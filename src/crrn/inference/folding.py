@@ -11,6 +11,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from crrn.errors import ExportError
 from crrn.layers import Remover
 
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 def fold_batch_norm(network: Remover) -> Remover:
     """A copy of a network in evaluation mode in which each convolution does its batch normalisation's work too.
@@ -37,7 +39,7 @@ def fold_batch_norm(network: Remover) -> Remover:
                     fused = fuse_conv_bn_eval(layer.double(), after.double(), transpose=transposed)
                     block[place] = fused.to(dtype)
                     block[place + 1] = nn.Identity()
-    left = [name for name, layer in folded.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    left = [name for name, layer in folded.named_modules() if isinstance(layer, NORMALISATIONS)]
     if left:
         raise ExportError(f"The batch normalisation {left[0]} follows no convolution that it could be folded into.")
     return folded

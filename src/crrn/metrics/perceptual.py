@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from crrn.errors import WeightsError
+from crrn.private import dists_network, lpips_network
 
 ADDRESSES = {
     "alex": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
@@ -40,11 +41,9 @@ class Lpips(nn.Module):
 
     def __init__(self, weights: Path | str, backbone: Literal["alex", "vgg", "squeeze"] = "alex") -> None:
         super().__init__()
-        from torchmetrics.functional.image.lpips import _LPIPS
-
         features = read_features(weights, backbone, f"lpips_{backbone}_weights")
-        self.distance = _LPIPS(net=backbone, pnet_rand=True)
-        load_features(self.distance.net, features, weights, backbone)
+        self.distance = lpips_network(backbone)
+        load_features(self.distance.get_submodule("net"), features, weights, backbone)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         if min(x.shape[-2:]) < 64:
@@ -63,29 +62,8 @@ class Dists(nn.Module):
 
     def __init__(self, weights: Path | str) -> None:
         super().__init__()
-        from torchmetrics.functional.image import dists as library
-
         features = read_features(weights, "vgg", "dists_weights")
-        # torchmetrics' constructor downloads its backbone, so its stages are laid out here; the rest is its own.
-        network = library.DISTSNetwork.__new__(library.DISTSNetwork)
-        nn.Module.__init__(network)
-        number, channels = 0, 3
-        for stage, widths in enumerate(((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3), start=1):
-            layers = nn.Sequential()
-            if stage > 1:
-                layers.add_module(str(number), library.L2pooling(channels=channels))
-                number += 1
-            for width in widths:
-                layers.add_module(str(number), nn.Conv2d(channels, width, 3, padding=1))
-                layers.add_module(str(number + 1), nn.ReLU())
-                number, channels = number + 2, width
-            network.add_module(f"stage{stage}", layers)
-        network.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, -1, 1, 1))
-        network.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, -1, 1, 1))
-        network.chns = [3, 64, 128, 256, 512, 512]
-        calibration = torch.load(library._PATH_WEIGHT_DISTS, map_location="cpu", weights_only=True)
-        for name in ("alpha", "beta"):
-            network.register_buffer(name, calibration[name].detach())
+        network = dists_network()
         load_features(network, features, weights, "vgg")
         self.distance = network
 

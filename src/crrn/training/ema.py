@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from crrn.errors import ConfigError
 
@@ -28,7 +29,8 @@ class EMA(WeightAveraging):
     @torch.no_grad()
     def _average(self, averages: Sequence[Tensor], currents: Sequence[Tensor], updates: Tensor | int) -> None:
         if not averages[0].is_floating_point():
-            torch._foreach_copy_(list(averages), list(currents))
+            for average, current in zip(averages, currents, strict=True):
+                average.copy_(current)
             return
         decay = min(self.decay, (1 + int(updates)) / (10 + int(updates)))
-        torch._foreach_lerp_(list(averages), list(currents), 1 - decay)
+        get_ema_multi_avg_fn(decay)(list(averages), list(currents), updates)

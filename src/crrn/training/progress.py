@@ -27,9 +27,21 @@ class ProgressBar(RichProgressBar):
         super().setup(trainer, pl_module, stage)
         print_log_above_bar()
 
-    def _get_train_description(self, current_epoch: int) -> str:
-        name = escape(getattr(self.trainer.lightning_module, "name", ""))  # Lightning's bar reads it as markup
-        return f"{name} {current_epoch + 1}/{self.trainer.max_epochs}"
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_start(trainer, pl_module)
+        self._name_stage(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self._name_stage(trainer, pl_module)  # a run that is resumed within an epoch starts none
+
+    def _name_stage(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.progress is not None and self.train_progress_bar_id is not None:
+            name = escape(getattr(pl_module, "name", ""))  # the bar reads it as markup
+            epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+            self.progress.update(self.train_progress_bar_id, description=f"{name} {epoch}")
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """The latest terms, read from the device only as often as the curves are logged."""

@@ -62,7 +62,7 @@ class Pruning(Callback):
             self.trial,
         )
         # A resumed run repeats the epochs after its checkpoint.
-        if epoch not in trial.study._storage.get_trial(self.trial).intermediate_values:
+        if epoch not in trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
             trial.report(value, epoch)
         lagging = not last and bool(trial.should_prune())  # Optuna gives NumPy's
         trial.set_user_attr("pruned", lagging)

@@ -13,7 +13,7 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
@@ -24,6 +24,7 @@ from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
 from crrn.losses import ReconstructionLoss
 from crrn.nets import CRRN, GiN, Network, load_network, save_network
+from crrn.private import find_unused_parameters
 from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from crrn.training.curves import CsvCurves, Curves
 from crrn.training.ema import EMA
@@ -218,13 +219,13 @@ def fit_stage(
         max_epochs=stage.epochs,
         callbacks=callbacks,
         logger=[CsvCurves(folder), *(make(module.name, folder, run.config) for make in loggers.values())],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *cluster()],
         default_root_dir=run.path,
         enable_model_summary=False,
     )
     if isinstance(trainer.strategy, DDPStrategy) and set(module.net.estimates) - set(module.loss.layers):
         # The output layers of what no loss term looks at get no gradient, for which DDP would wait in vain.
-        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+        find_unused_parameters(trainer.strategy)
     log.info(
         "Stage %s: %s, %.1f M parameters, %d epochs%s%s",
         module.name,
@@ -263,11 +264,15 @@ def open_trainer(factory: TrainerFactory, **settings: Any) -> L.Trainer:
         raise ConfigError(f"Lightning refuses a setting of trainer: {error}") from error
     if trainer.accumulate_grad_batches < 1:
         raise ConfigError(f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} is not 1 or more.")
-    environment = trainer._accelerator_connector.cluster_environment
-    if isinstance(environment, SLURMEnvironment):
-        # Lightning's own way to go on after SLURM's warning would take one stage's checkpoint for the next one's.
-        environment.auto_requeue = False
     return trainer
+
+
+def cluster() -> list[SLURMEnvironment]:
+    """A plugin of Lightning's trainer where SLURM starts the processes, as it would choose itself, but without its own
+    way to resume after SLURM's warning: that takes one stage's checkpoint for the next one's.
+    """
+    by_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    return [SLURMEnvironment(auto_requeue=False)] if by_slurm else []
 
 
 def refuse_later_stages(run: RunDirectory, chosen: Path, later: Sequence[str]) -> None:

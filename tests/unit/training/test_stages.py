@@ -5,7 +5,7 @@ import pytest
 
 from crrn.errors import ConfigError
 from crrn.training import Watching
-from crrn.training.stages import open_trainer
+from crrn.training.stages import cluster, open_trainer
 
 
 def test_the_run_and_not_lightning_goes_on_after_slurm_stopped_it(monkeypatch: pytest.MonkeyPatch):
@@ -18,8 +18,10 @@ def test_the_run_and_not_lightning_goes_on_after_slurm_stopped_it(monkeypatch: p
         "NODEID": "0",
     }.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    trainer = open_trainer(partial(L.Trainer, accelerator="cpu", devices=1, strategy="ddp"), logger=False)
-    environment = trainer._accelerator_connector.cluster_environment
+    trainer = open_trainer(
+        partial(L.Trainer, accelerator="cpu", devices=1, strategy="ddp"), logger=False, plugins=cluster()
+    )
+    environment = trainer.strategy.cluster_environment
     assert type(environment).__name__ == "SLURMEnvironment" and not environment.auto_requeue
 
 

@@ -1,0 +1,94 @@
+"""Private interfaces of libraries: all that crrn uses, in this one file. No public interface does the same.
+
+A release of these libraries may change them without notice. ``CHECKED`` names the releases that they were checked with.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    import optuna
+    from lightning.pytorch.strategies import DDPStrategy
+    from torch import nn
+    from torch.utils.data import DataLoader
+
+CHECKED = {
+    "lightning": ("2.6.4", "2.6.6"),
+    "optuna": ("4.0.0", "5.0.0"),
+    "torch": ("2.11.0", "2.15.0"),
+    "torchmetrics": ("1.7.0", "1.9.0"),
+}
+"""The lowest and the highest release that each library was checked with: continuous integration runs the tests with
+both."""
+
+
+def find_unused_parameters(strategy: DDPStrategy) -> None:
+    """Let a strategy that is set up later expect parameters without a gradient, unless its own settings say otherwise.
+
+    Lightning offers this only as an argument of the constructor, before it has decided whether to use DDP.
+    """
+    strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+
+
+def trial_id(trial: optuna.Trial | optuna.trial.FrozenTrial) -> int:
+    """The id in its storage of a trial: another process builds the same trial from it."""
+    return trial._trial_id
+
+
+def stop_workers(loader: DataLoader[Any]) -> None:
+    """End a loader's worker processes at once; another iteration starts new ones.
+
+    Left to the garbage collector, which may close the queues to the workers before it tells the workers to stop, this
+    can take five seconds for each worker.
+    """
+    iterator = cast(Any, loader._iterator)
+    if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+        iterator._shutdown_workers()
+        loader._iterator = None
+
+
+def any_size() -> AbstractContextManager[None]:
+    """Let ``torch.export`` capture a graph for all sizes, as ``torch.onnx.export`` does: without it the graph of a
+    network with padding would hold for sides above 32 only."""
+    from torch.fx.experimental import _config
+
+    return cast(AbstractContextManager[None], _config.patch(backed_size_oblivious=True))  # type: ignore[attr-defined]
+
+
+def lpips_network(backbone: Literal["alex", "vgg", "squeeze"]) -> nn.Module:
+    """LPIPS with a random backbone, in evaluation mode: ``forward(x, y, normalize=True)`` takes (N, 3, H, W) in [0, 1]
+    and returns (N, 1, 1, 1). The public class downloads its backbone."""
+    from torchmetrics.functional.image.lpips import _LPIPS
+
+    return _LPIPS(net=backbone, pnet_rand=True)
+
+
+def dists_network() -> nn.Module:
+    """DISTS with a random backbone: ``forward(x, y)`` takes (N, 3, H, W) in [0, 1] and returns (N,), or a scalar where
+    N is 1. The constructor downloads its backbone, so its stages are laid out here; the rest is its own."""
+    import torch
+    from torch import nn
+    from torchmetrics.functional.image import dists
+
+    network = dists.DISTSNetwork.__new__(dists.DISTSNetwork)
+    nn.Module.__init__(network)
+    number, channels = 0, 3
+    for stage, widths in enumerate(((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3), start=1):
+        layers = nn.Sequential()
+        if stage > 1:
+            layers.add_module(str(number), dists.L2pooling(channels=channels))
+            number += 1
+        for width in widths:
+            layers.add_module(str(number), nn.Conv2d(channels, width, 3, padding=1))
+            layers.add_module(str(number + 1), nn.ReLU())
+            number, channels = number + 2, width
+        network.add_module(f"stage{stage}", layers)
+    network.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, -1, 1, 1))
+    network.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, -1, 1, 1))
+    network.chns = [3, 64, 128, 256, 512, 512]
+    calibration = torch.load(dists._PATH_WEIGHT_DISTS, map_location="cpu", weights_only=True)
+    for name in ("alpha", "beta"):
+        network.register_buffer(name, calibration[name].detach())
+    return network
