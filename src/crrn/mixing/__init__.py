@@ -7,9 +7,26 @@ its plan alone.
 """
 
 from crrn.mixing.ceilnet import CEILNetMixing
+from crrn.mixing.fresnel import FresnelMixing
+from crrn.mixing.gamma import GammaMixing
+from crrn.mixing.ghosting import GhostingMixing
 from crrn.mixing.linear import LinearMixing
 from crrn.mixing.model import Mixing, Mixture
 from crrn.mixing.paper import PaperMixing
 from crrn.mixing.photo import PhotoMixing
+from crrn.mixing.screen import ScreenMixing
+from crrn.mixing.transfer import TransferMixing
 
-__all__ = ["CEILNetMixing", "LinearMixing", "Mixing", "Mixture", "PaperMixing", "PhotoMixing"]
+__all__ = [
+    "CEILNetMixing",
+    "FresnelMixing",
+    "GammaMixing",
+    "GhostingMixing",
+    "LinearMixing",
+    "Mixing",
+    "Mixture",
+    "PaperMixing",
+    "PhotoMixing",
+    "ScreenMixing",
+    "TransferMixing",
+]

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from crrn.errors import ConfigError
-from crrn.image.filters import filter_separable, gaussian_kernel
-from crrn.mixing.model import Drawn, Mixture, Parameters, checked_range, per_image
+from crrn.mixing.model import Drawn, Mixture, Parameters, checked_range, formation_of
+from crrn.mixing.operations import blurred, mean_excess
 
 
 class CEILNetMixing:
@@ -19,7 +19,7 @@ class CEILNetMixing:
     whole: m = 1.3 * mean of I - 1 over all values of the image above 1, R = clip(R - m), and then I = clip(B + R). The
     blur continues the image beyond its border by reflection (our choice).
 
-    The targets are B and the R that was added, both in [0, 1].
+    The targets are B and the R that was added, both in [0, 1]. ``formation`` is (1, 1).
 
     Args:
         sigma: range of the blur's standard deviation in pixels.
@@ -46,11 +46,8 @@ class CEILNetMixing:
 
     def __call__(self, background: Tensor, reflection: Tensor, parameters: Parameters) -> Mixture:
         """Form mixtures of (N, 3, H, W) layers in [0, 1] with the parameter "sigma" (N,)."""
-        window = gaussian_kernel(self.kernel, parameters["sigma"].to(reflection))
-        blurred = filter_separable(reflection, window, border="reflect")
-        # In place wherever a result is not needed again: on a CPU, fresh memory costs more than the arithmetic.
-        excess = (background + blurred).sub_(1).clamp_(min=0)
-        # An image without excess has a sum and a count of 0: it is not lowered.
-        mean_excess = excess.sum((1, 2, 3)) / excess.sign().sum((1, 2, 3)).clamp(min=1)
-        visible = blurred.sub_(per_image(self.lowering * mean_excess, blurred)).clamp_(0, 1)
-        return Mixture((background + visible).clamp_(0, 1), background, visible)
+        visible = blurred(reflection, parameters["sigma"], self.kernel // 2)
+        # An image without excess is not lowered.
+        visible.sub_(mean_excess(background, visible, (1, 2, 3)).mul_(self.lowering)).clamp_(0, 1)
+        mixture = (background + visible).clamp_(0, 1)
+        return Mixture(mixture, background, visible, formation=formation_of(mixture, 1, 1))

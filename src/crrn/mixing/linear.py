@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
-from crrn.mixing.model import Drawn, Mixture, Parameters, checked_number, checked_range, per_image
+from crrn.mixing.model import Drawn, Mixture, Parameters, checked_number, checked_range, formation_of, per_image
 from crrn.mixing.operations import blurred, length_scale, shifted, soft_region
 
 
@@ -103,18 +104,16 @@ class LinearMixing:
         drawn = {name: parameter.to(background) for name, parameter in parameters.items()}
         gamma = per_image(drawn["gamma"], background)
         scale = length_scale(reflection)
-        r = blurred(reflection, drawn["sigma"] * scale, self.sigma[1] * scale).pow_(gamma)
+        radius = max(1, math.ceil(3 * self.sigma[1] * scale))
+        r = blurred(reflection, drawn["sigma"] * scale, radius).pow_(gamma)
         weight = per_image(drawn["ghost_weight"], r)
         r.add_(shifted(r, drawn["ghost_shift"] * scale).mul_(weight)).div_(1 + weight)
         region = soft_region(
             drawn["region_field"], drawn["region_level"], drawn["region_steepness"], *reflection.shape[-2:]
         )
-        # Without a region, the mask is 1 everywhere.
-        region.sub_(1).mul_(per_image(drawn["region"], region)).add_(1)
+        region = region.where(per_image(drawn["region"], region) > 0, 1)
         gain = drawn["channel_gain"] * drawn["reflection_gain"][:, None]
         r.mul_(gain[..., None, None]).mul_(region).clamp_(0, 1)
         dimmed = background * per_image(drawn["background_gain"], background).pow(1 / gamma)
         mixture = dimmed.pow(gamma).add_(r).clamp_(max=1).pow_(1 / gamma)
-        formation = drawn["gamma"].new_ones(len(mixture), 2)
-        formation[:, 0] = drawn["gamma"]
-        return Mixture(mixture, dimmed, r.pow_(1 / gamma), formation=formation)
+        return Mixture(mixture, dimmed, r.pow_(1 / gamma), formation=formation_of(mixture, drawn["gamma"], 1))

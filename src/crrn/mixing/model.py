@@ -93,3 +93,11 @@ def checked_number(name: str, value: float, lowest: float, highest: float) -> fl
 def per_image(parameter: Tensor, like: Tensor) -> Tensor:
     """Shape one parameter (N,) as (N, 1, 1, 1), with the type and device of the images ``like``."""
     return parameter.to(like).view(-1, 1, 1, 1)
+
+
+def formation_of(mixture: Tensor, gamma: Tensor | float, gain: Tensor | float) -> Tensor:
+    """The field ``formation`` of a ``Mixture``, (N, 2), from its two columns: (N,), or a number for all rows."""
+    formation = mixture.new_empty(len(mixture), 2)
+    formation[:, 0] = gamma
+    formation[:, 1] = gain
+    return formation

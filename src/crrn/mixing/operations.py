@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,21 +17,37 @@ def length_scale(images: Tensor) -> float:
     return min(images.shape[-2:]) / SIDE
 
 
-def blurred(images: Tensor, sigma: Tensor, largest: float) -> Tensor:
+def blurred(images: Tensor, sigma: Tensor, radius: int, own_radius: Tensor | None = None) -> Tensor:
     """Blur each image by a Gaussian of its own width; the border continues the image by reflection.
 
     Args:
-        images: (N, C, H, W).
+        images: (N, C, H, W), H and W above ``radius``.
         sigma: (N,), standard deviation in pixels; 0 leaves the image as it is.
-        largest: the largest value of ``sigma`` that occurs; windows end at 3 times it.
+        radius: the windows end so many pixels from their centre.
+        own_radius: (N,), a smaller radius for each image.
 
     Returns:
         (N, C, H, W), new memory.
     """
-    radius = max(1, math.ceil(3 * largest))
     # At a hundredth of a pixel the window is 1 in its centre and exactly 0 beside it.
     window = gaussian_kernel(2 * radius + 1, sigma.to(images).clamp(min=0.01))
+    if own_radius is not None:
+        distance = torch.arange(-radius, radius + 1, device=images.device).abs()
+        window = window * (distance <= own_radius.to(images)[:, None])
+        window = window / window.sum(1, keepdim=True)
     return filter_separable(images, window, border="reflect")
+
+
+def mean_excess(first: Tensor, second: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """By how much the sum of two batches exceeds 1, over ``dim``: the mean of all values above 1, less 1.
+
+    Returns:
+        The mean with ``dim`` kept as 1; 0 where no value exceeds 1.
+    """
+    # In place wherever a result is not needed again: on a CPU, fresh memory costs more than the arithmetic.
+    excess = (first + second).sub_(1).clamp_(min=0)
+    total = excess.sum(dim, keepdim=True)
+    return total / excess.sign_().sum(dim, keepdim=True).clamp(min=1)
 
 
 def shifted(images: Tensor, shift: Tensor) -> Tensor:

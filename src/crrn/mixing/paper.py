@@ -8,14 +8,15 @@ import numpy as np
 from torch import Tensor
 
 from crrn.errors import ConfigError
-from crrn.mixing.model import Drawn, Mixture, Parameters, checked_range, per_image
+from crrn.mixing.model import Drawn, Mixture, Parameters, checked_range, formation_of, per_image
 
 
 class PaperMixing:
     """I = clip(alpha * B + beta * R), alpha ~ U[0.8, 1], beta ~ U[0.1, 0.5] (the paper, section 3.1).
 
     The target of the background is B, unscaled. The target of the reflection is beta * R, what is visible of it in the
-    mixture (our choice; the paper leaves it open), or R as captured.
+    mixture (our choice; the paper leaves it open), or R as captured. ``formation`` is (1, alpha); with R as captured it
+    is None, as alpha and the targets do not explain I.
 
     Args:
         alpha: range of the background's weight.
@@ -49,4 +50,6 @@ class PaperMixing:
         """Form mixtures of (N, 3, H, W) layers in [0, 1] with the parameters "alpha" and "beta", each (N,)."""
         visible = per_image(parameters["beta"], reflection) * reflection
         mixture = (per_image(parameters["alpha"], background) * background).add_(visible).clamp_(0, 1)
-        return Mixture(mixture, background, visible if self.reflection_target == "visible" else reflection)
+        if self.reflection_target == "captured":
+            return Mixture(mixture, background, reflection)
+        return Mixture(mixture, background, visible, formation=formation_of(mixture, 1, parameters["alpha"]))
