@@ -22,6 +22,9 @@ class PhotoMixing:
         models: formation models by name; any object with ``draw`` and a call is one, also a user's own.
         weights: a weight for each model, in any unit; a model of weight 0 is never chosen.
 
+    Attributes:
+        needs_pairs: whether a model that is chosen takes its reflections from real pairs.
+
     Raises:
         ConfigError: no models, something that is no formation model, a name with a dot, a weight that is missing,
             negative or of an unknown model, or weights that are all 0.
@@ -56,6 +59,7 @@ class PhotoMixing:
         if cumulative[-1] == 0:
             raise ConfigError("mixing.weights are all 0: give at least one model a weight above 0.")
         self.models = dict(models)
+        self.needs_pairs = any(weights[name] and getattr(model, "needs_pairs", False) for name, model in models.items())
         self._cumulative = cumulative / cumulative[-1]
 
     def draw(self, rng: np.random.Generator) -> Drawn:

@@ -23,9 +23,14 @@ class TransferMixing:
         gamma: range of g.
         scale: range of s.
 
+    Attributes:
+        needs_pairs: True.
+
     Raises:
         ConfigError: a range out of bounds; the message says which values are allowed.
     """
+
+    needs_pairs = True
 
     def __init__(self, gamma: Sequence[float] = (1.8, 2.6), scale: Sequence[float] = (0.5, 1.5)) -> None:
         self.gamma = checked_range("mixing.gamma", gamma, 1, 4)

@@ -140,6 +140,7 @@ def test_the_angle_runs_across_the_image_in_its_direction() -> None:
 def test_transfer_takes_the_reflection_of_a_pair() -> None:
     model = TransferMixing()
     assert model.uses_pair(model.draw(np.random.default_rng(0))) is True
+    assert model.needs_pairs is True
 
 
 RANGES: list[tuple[Mixing, dict[str, tuple[float, float]]]] = [

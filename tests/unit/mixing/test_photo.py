@@ -8,7 +8,7 @@ from tests.unit.mixing.draws import drawn, draws, layers, stacked
 from torch import Tensor
 
 from crrn.errors import ConfigError
-from crrn.mixing import CEILNetMixing, LinearMixing, Mixture, PaperMixing, PhotoMixing
+from crrn.mixing import CEILNetMixing, LinearMixing, Mixture, PaperMixing, PhotoMixing, TransferMixing
 
 
 class Marking:
@@ -134,6 +134,15 @@ def test_uses_pair_is_the_chosen_models() -> None:
     )
     for one in draws(mixing, 0, 20):
         assert mixing.uses_pair(one) is (one["model"] == 2)
+
+
+def test_pairs_are_needed_where_a_model_that_needs_them_has_a_weight() -> None:
+    models = {"linear": LinearMixing(), "transfer": TransferMixing()}
+    assert PhotoMixing(models, {"linear": 1, "transfer": 0.1}).needs_pairs is True
+    without = PhotoMixing(models, {"linear": 1, "transfer": 0})
+    assert without.needs_pairs is False
+    assert PhotoMixing({"inner": without}, {"inner": 1}).needs_pairs is False
+    assert not any(without.uses_pair(one) for one in draws(without, 0, 20))
 
 
 def test_a_choice_of_choices_is_a_model_too() -> None:
