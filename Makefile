@@ -5,7 +5,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo resume test check train bench clean
+.PHONY: help install demo resume test check train bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ train: $(INSTALLED) ## train; ARGS="experiment=crrn_full data=folders data.backg
 
 bench: $(INSTALLED) ## measure speed against the ways in which others do the same, minutes; ARGS="suite=[loss]" is passed on
 	$(VENV)/bin/python -m src.bench $(ARGS)
+
+docs: $(INSTALLED) ## build the documentation: build/docs/index.html
+	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 clean: ## remove .venv, builds and caches; runs stay
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
