@@ -14,7 +14,7 @@ def lively(architecture: str, width: float = 1 / 32) -> Remover:
     network = build_network(architecture, width).train()
     for name, value in network.named_parameters():
         if name.endswith(("head.1.weight", "output.weight")):
-            torch.nn.init.normal_(value, std=0.01)
+            torch.nn.init.normal_(value, std=0.01 if name.endswith("head.1.weight") else 0.0025)
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = None  # the mean over all passes

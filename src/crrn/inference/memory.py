@@ -37,13 +37,15 @@ def bytes_per_pixel(remover: nn.Module) -> float:
     Measured, not derived: the growth of a fresh process's resident memory over one pass in float32 on a CPU, of the
     sizes between 256x256 and 2000x1500 the hungriest, rounded up. CRRN as `Predictor` runs it, at width 0.1: up to 200
     bytes, at 0.25: 441, at 1 (up to 960x640): 1423; a line lies a seventh above them. YL19 at most 105, LB14 168 to
-    215, NR17 285, WS16 476 to 518. bfloat16 takes less. A test measures again. Any other remover is taken for CRRN.
+    215, NR17 285, WS16 476 to 518. bfloat16 takes less. A test measures again. An encoder that is wider than the rest
+    counts as if all were as wide, which is more than it takes. Any other remover is taken for CRRN.
     """
     if isinstance(remover, Solver):
         return BYTES_PER_PIXEL.get(type(remover).__name__.lower(), max(BYTES_PER_PIXEL.values()))
     fixed, growing = CRRN
     config = getattr(remover, "config", {})
-    return fixed + growing * float(config.get("width", 1.0))
+    widest = max(float(config.get("width", 1.0)), float(config.get("encoder_width", 0.0)))
+    return fixed + growing * widest
 
 
 def available(device: torch.device) -> int:

@@ -27,7 +27,6 @@ def run(tmp_path):
     record = {
         "config": {
             "seed": 77,
-            "net": {"encoder_weights": "/home/someone/vgg.pth"},
             "data": {
                 "background": "/home/someone/photos",
                 "batches": {"batch_size": 12},
@@ -37,6 +36,7 @@ def run(tmp_path):
             "stages": {"order": ["gin"], "gin": {"epochs": 3, "learning_rate": 0.001}},
         },
         "sessions": [{"command": ["train.py", "/home/someone"], "versions": {"torch": "2.15.0"}}],
+        "init": {"iin.encoder": {"source": "/home/someone/vgg.pth", "digest": "fedcba9876543210"}},
         "data": {
             "fingerprint": "0123456789abcdef",
             "background": {"source": "/home/someone/photos", "training": 874, "held_out": 52},
@@ -65,7 +65,7 @@ def test_a_card_says_where_the_network_comes_from(run):
         "Seed: 77",
         "PaperMixing (alpha 0.8, 1.0)",
         "gin: 3 epochs at 0.001",
-        "Encoder weights: from a file",
+        "First weights: iin.encoder of a file (digest fedcba9876543210), the rest random",
         "| Background, estimated | 0.7500 | 0.7500 | 0.75 |",
         "64 mixtures of held-out photos",
         "| `model.onnx` | 2.0e-07 | 0.0e+00 |",
