@@ -23,6 +23,7 @@ from crrn.mixing import Mixture
 from crrn.nets import Network, build_network
 from crrn.training import RunDirectory, Stage, Watching, train_stages
 from crrn.training.early_stopping import Patience
+from crrn.training.optimizers import Optimizer
 from crrn.training.progress import validation_line
 from crrn.training.recovery import BEST, LAST, go_back
 from crrn.training.schedules import multistep
@@ -74,7 +75,9 @@ def fit(folder: Path, pairs: bool = True, resume: str | None = None, **settings)
 
     run = RunDirectory(folder, resume, {}, "")
     watching = Watching(curves_every_n_steps=1)
-    metrics = train_stages(net, {"joint": stage}, Data(pairs), torch.optim.Adam, trainer, run, watching=watching)
+    metrics = train_stages(
+        net, {"joint": stage}, Data(pairs), Optimizer(torch.optim.Adam), trainer, run, watching=watching
+    )
     return net, metrics
 
 
