@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crrn.catalogue import models
     from crrn.inference.hub import from_pretrained, save_pretrained
     from crrn.layers import Layers
     from crrn.nets import CRRN, CEILNet, GiN, IiN, build_network
-    from crrn.nets import load_network as load
+    from crrn.removers import load
 
     __version__: str
 
@@ -26,6 +27,7 @@ __all__ = [
     "build_network",
     "from_pretrained",
     "load",
+    "models",
     "save_pretrained",
 ]
 
@@ -37,7 +39,8 @@ _HOMES = {
     "Layers": ("crrn.layers", "Layers"),
     "build_network": ("crrn.nets", "build_network"),
     "from_pretrained": ("crrn.inference.hub", "from_pretrained"),
-    "load": ("crrn.nets", "load_network"),
+    "load": ("crrn.removers", "load"),
+    "models": ("crrn.catalogue", "models"),
     "save_pretrained": ("crrn.inference.hub", "save_pretrained"),
 }
 

@@ -1,9 +1,10 @@
-"""Finding a remover by what a person calls it: a solver's name or a checkpoint's path."""
+"""Finding a remover by what a person calls it: the name of a shipped network or of a solver, or a checkpoint's path."""
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from crrn.catalogue import default_model, shipped, suggestion, verified
 from crrn.errors import ConfigError
 from crrn.files import file_digest
+from crrn.layers import Remover
 from crrn.nets import Prediction, load_network, network_prediction
 from crrn.solvers import SOLVERS
 
@@ -25,12 +28,13 @@ def load_remover(name: RemoverName, device: str | torch.device = "cpu") -> nn.Mo
     """The remover, in evaluation mode on the device.
 
     Args:
-        name: the name of a solver (`crrn.solvers.SOLVERS`), a checkpoint (.safetensors or .ckpt), or a run directory,
-            whose weights.safetensors is taken; a solver with options is {"name": "lb14", "OPTION": VALUE, ...}.
+        name: the name of a network that crrn ships (`crrn.models`) or of a solver (`crrn.solvers.SOLVERS`), a
+            checkpoint (.safetensors or .ckpt), or a run directory, whose weights.safetensors is taken; a solver with
+            options is {"name": "lb14", "OPTION": VALUE, ...}.
 
     Raises:
-        ConfigError: no solver has this name or these options.
-        CheckpointError: the checkpoint is missing or cannot be read.
+        ConfigError: nothing has this name, or the solver has no such option.
+        CheckpointError: the checkpoint is missing, damaged or cannot be read.
     """
     options = {key: value for key, value in name.items() if key != "name"} if isinstance(name, Mapping) else {}
     name = _plain_name(name)
@@ -48,26 +52,54 @@ def load_remover(name: RemoverName, device: str | torch.device = "cpu") -> nn.Mo
     return load_network(checkpoint_path(name), device)
 
 
+def load(name: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu") -> Remover:
+    """A trained network.
+
+    Args:
+        name: a checkpoint (.safetensors or .ckpt), a run directory, or a network that crrn ships; None is the default
+            of `crrn.models`.
+        device: where the network is wanted.
+
+    Returns:
+        The network in evaluation mode, in float32: from a mixture (N, 3, H, W) in [0, 1] to its `Layers`.
+
+    Raises:
+        ConfigError: nothing has this name.
+        CheckpointError: the file is missing, damaged or cannot be read.
+    """
+    remover: Remover = load_remover(default_model() if name is None else os.fspath(name), device)  # type: ignore[assignment]
+    return remover
+
+
 def remover_prediction(name: RemoverName) -> Prediction:
     """A remover's prediction settings, without its weights being loaded; errors as of `load_remover`."""
     plain = _plain_name(name)
     return Prediction() if plain in SOLVERS else network_prediction(checkpoint_path(plain))
 
 
-def checkpoint_path(name: str) -> Path:
-    """The checkpoint that a path means; a run directory means the weights in it.
+def checkpoint_path(name: str, folder: Path | None = None) -> Path:
+    """The checkpoint that a name means: of a shipped network its file, of a run directory the weights in it.
+
+    Args:
+        name: a shipped network's name, a run directory, or a checkpoint's path.
+        folder: of the shipped networks; None is the package's own.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of these.
+        CheckpointError: the shipped network is damaged.
     """
+    networks = shipped(folder)
+    if name in networks:
+        return verified(networks[name])
     path = Path(name)
     if path.is_dir() and (path / "run.json").exists():
         return path / "weights.safetensors"
     if path.suffix in CHECKPOINT_SUFFIXES:
         return path
+    known = [*networks, *SOLVERS]
     raise ConfigError(
-        f"There is no remover {name!r}: give a checkpoint ({' or '.join(CHECKPOINT_SUFFIXES)}), a run directory, "
-        f"or a solver's name ({', '.join(SOLVERS)})."
+        f"There is no remover {name!r}: give one of {', '.join(known)}, a run directory, or a checkpoint "
+        f"({' or '.join(CHECKPOINT_SUFFIXES)}).{suggestion(name, known)}"
     )
 
 

@@ -19,9 +19,6 @@ from omegaconf import DictConfig
 from crrn.cli.config import config_folder, settings_of
 from crrn.errors import ConfigError, CrrnError, RunError
 
-SOLVERS = ("yl19", "ws16", "lb14", "nr17")
-"""The solvers that are offered, the fast one first."""
-
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
@@ -64,14 +61,14 @@ def demo(
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own server whether it has started
 
-        from crrn.inference import default_remover
+        from crrn.catalogue import METHODS, default_model, models
         from crrn.removers import choose_device
         from crrn.webdemo.examples import make_examples
         from crrn.webdemo.page import launch, make_page
         from crrn.webdemo.studio import Studio
 
-        offered = list(removers) or [default_remover()]
-        offered += [name for name in SOLVERS if solvers and name not in offered]
+        offered = removers or [one.name for one in models() if one.name not in METHODS] or [default_model()]
+        offered = offered + [name for name in METHODS if solvers and name not in offered]
         results, examples = Path(folder) / "results", Path(folder) / "examples"
         results.mkdir()
         examples.mkdir()

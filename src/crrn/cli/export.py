@@ -10,6 +10,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from crrn.catalogue import METHODS, default_model
 from crrn.cli.config import config_folder, quoted, settings_of
 from crrn.errors import ConfigError, CrrnError
 
@@ -44,6 +45,8 @@ def export(
     private: bool,
 ) -> None:
     """Exports a network and writes its card; the parameters are the keys of ``conf/export.yaml``."""
+    if not checkpoint and default_model() not in METHODS:
+        checkpoint = default_model()
     if not checkpoint:
         raise ConfigError("Give the trained network: checkpoint=runs/NAME, or a .safetensors or .ckpt file.")
     if push is not None and push.count("/") != 1:

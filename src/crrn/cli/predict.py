@@ -78,9 +78,9 @@ def predict(
 
     import torch
 
+    from crrn.catalogue import default_model
     from crrn.cli.progress import Progress
     from crrn.inference.batch import Record, find_inputs, plan, result_digest
-    from crrn.inference.load import default_remover
     from crrn.inference.predictor import Predictor
     from crrn.inference.video import CONTAINERS
     from crrn.removers import choose_device, load_remover, remover_digest, remover_label, remover_prediction
@@ -89,7 +89,7 @@ def predict(
     root, sources = find_inputs(str(input), folder)
     layers = ["background", *(["reflection"] if reflection else []), *(["side_by_side"] if side_by_side else [])]
     jobs = plan(root, sources, folder, layers)
-    chosen = default_remover() if remover is None else remover
+    chosen = default_model() if remover is None else remover
     prediction = remover_prediction(chosen).chosen(working_size, strength)
     made_by = settings | prediction.record() | {"remover": remover_digest(chosen)}
     record = Record(folder, result_digest(made_by), overwrite)

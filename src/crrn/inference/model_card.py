@@ -62,9 +62,8 @@ layers.{first}
 }
 
 LIMITS = """\
-It was trained on synthetic mixtures, in which a reflection is added to a photo. Real reflections that are strong or
-saturated, or that cover most of the photo, may stay or be mistaken for the scene. What a reflection has hidden is
-guessed; do not use the result as evidence. Estimates are not clipped to [0, 1]."""
+Reflections that are strong or saturated, or that cover most of the photo, may stay or be mistaken for the scene. What a
+reflection has hidden is guessed: do not use the result as evidence. Estimates are not clipped to [0, 1]."""
 
 
 def write_card(
@@ -113,7 +112,7 @@ def write_card(
         *_use(network, files),
         "## Training",
         "",
-        *_training(run),
+        *training_lines(run),
         "",
         "## Results",
         "",
@@ -127,6 +126,7 @@ def write_card(
         "",
         "## Limits",
         "",
+        "It was trained on mixtures, in which a reflection is added to a photo; real ones are harder.",
         LIMITS,
         "",
         "## Licence",
@@ -196,7 +196,8 @@ def _use(network: Remover, files: Iterable[str]) -> list[str]:
     return lines
 
 
-def _training(run: dict[str, Any]) -> list[str]:
+def training_lines(run: dict[str, Any]) -> list[str]:
+    """How a network was trained, as a list in Markdown, from what its run noted of itself."""
     config, data = run.get("config", {}), run.get("data", {})
     if not config:
         return ["The checkpoint did not lie in a run directory: how it was trained is not recorded here."]

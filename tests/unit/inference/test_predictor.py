@@ -6,7 +6,6 @@ import copy
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 
 from crrn.errors import ConfigError, DataError
-from crrn.inference.load import default_remover
 from crrn.inference.memory import bytes_per_pixel
 from crrn.inference.predictor import Predictor
 from crrn.inference.tiles import smallest, tile_size, windows
@@ -238,12 +236,6 @@ def test_wrong_images_are_named(network: CRRN) -> None:
             Predictor(network)(wrong)
     with pytest.raises(DataError, match="not finite"):
         Predictor(network)(torch.full((1, 3, 32, 32), float("nan")))
-
-
-def test_the_shipped_network_serves_by_default(tmp_path: Path) -> None:
-    assert default_remover(tmp_path) == "yl19"
-    (tmp_path / "a.safetensors").touch()
-    assert default_remover(tmp_path) == str(tmp_path / "a.safetensors")
 
 
 MEASURE = """
