@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from crrn.bench import peers
 from crrn.bench.bench import Bench
+from crrn.bench.mixing import FIELD, OURS, field_mix, mean_difference, race_models
 from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
 from crrn.data.batch import Batch, collate, form
@@ -21,19 +22,21 @@ from crrn.data.plan import Size
 from crrn.data.settings import Batches, Loading, parse_size
 from crrn.data.sources import PhotoSource, folder
 from crrn.errors import DataError
-from crrn.mixing import CEILNetMixing, Mixture
+from crrn.mixing import CEILNetMixing, Mixture, PhotoMixing
 
-FIELD, OURS, CACHED = "the field's way", "crrn", "crrn, cached"
+CACHED = "crrn, cached"
 
 
 class InputSuite:
-    """Samples a second and core: synthesis alone, decoding alone, and end to end with and without the photo cache.
+    """Samples a second and core: each formation model alone, decoding alone, and end to end with and without the photo
+    cache.
 
-    Both sides read the same files (from the system's cache) and mix the same photos with the same sigma; neither
-    augments, as the results are compared: the synthesis to 1e-4, the photos, which the field resizes by PIL's
-    bicubic filter, to a mean difference of 0.03.
+    Both sides read the same files (from the system's cache) and mix the same photos with the same parameters; neither
+    augments, as the results are compared: mixtures to a mean difference of 1e-4, and of 0.03 where the photos were
+    resized, which the field does by PIL's bicubic filter. End to end, the model is CEILNet's.
 
     Args:
+        mixing: the formation models, each of which is measured at the first of the sizes.
         sizes: "HEIGHTxWIDTH" of the batches.
         photos: a folder of photos; None makes textures.
         photo_sizes: of the textures: 375x500 is what most photos of PASCAL VOC have, 256 pixels are the short side of
@@ -43,11 +46,13 @@ class InputSuite:
 
     def __init__(
         self,
+        mixing: PhotoMixing,
         sizes: Sequence[str] = ("224x224", "224x288"),
         photos: str | None = None,
         photo_sizes: Sequence[str] = ("375x500", "256x341"),
         batch: int = 8,
     ) -> None:
+        self.mixing = mixing
         self.sizes = [parse_size("suite.input.sizes", size) for size in sizes]
         self.photos = photos
         self.photo_sizes = {size: parse_size("suite.input.photo_sizes", size) for size in photo_sizes}
@@ -63,24 +68,11 @@ class InputSuite:
                     f"files of {name}": write_textures(Path(temporary, name), 3 * self.batch, *size)
                     for name, size in self.photo_sizes.items()
                 }
+            first = Pipeline(next(iter(sets.values())), self.sizes[0], self.batch)
+            race_models(bench, self.mixing, ready_photos(first.load()))
             for size in self.sizes:
-                self._synthesis(bench, next(iter(sets.values())), size)
                 for name, files in sets.items():
                     self._from_files(bench, name, files, size)
-
-    def _synthesis(self, bench: Bench, files: list[Path], size: Size) -> None:
-        pipeline = Pipeline(files, size, self.batch)
-        batch = pipeline.load()
-        photos = ready_photos(batch)
-        bench.race(
-            f"ready uint8 pairs to mixtures of {size[0]}x{size[1]}",
-            {FIELD: lambda: pipeline.field_mix(photos), OURS: lambda: pipeline.mix(batch)},
-            reference=FIELD,
-            tolerance=1e-4,
-            targets={OURS: 20},
-            items=self.batch,
-            unit="sample",
-        )
 
     def _from_files(self, bench: Bench, name: str, files: list[Path], size: Size) -> None:
         plain, cached, augmented = (
@@ -137,7 +129,7 @@ class Pipeline:
             (
                 data.background.files[r.background],
                 data.reflection.files[r.reflection],
-                float(np.asarray(r.parameters["sigma"])),
+                dict(r.parameters),
             )
             for r in recipes
         ]
@@ -162,10 +154,9 @@ class Pipeline:
         """The two photos of each mixture in the field's way."""
         return [(peers.read(first, self.size), peers.read(second, self.size)) for first, second, _ in self.samples]
 
-    def field_mix(self, photos: Iterable[tuple[Photo, Photo]]) -> Mixture:
+    def field_mix(self, photos: Sequence[tuple[Photo, Photo]]) -> Mixture:
         """The field's synthesis, sample by sample."""
-        layers = [peers.synthesise(*pair, sample[2]) for pair, sample in zip(photos, self.samples, strict=True)]
-        return Mixture(*peers.batch(layers))
+        return field_mix("CEILNetMixing", photos, [parameters for _, _, parameters in self.samples])
 
     def field_make(self) -> Mixture:
         """Files to mixtures in the field's way."""
@@ -177,11 +168,6 @@ def ready_photos(batch: Batch) -> list[tuple[Photo, Photo]]:
     assert batch.photos is not None
     layers = [photos.permute(0, 2, 3, 1).contiguous().numpy() for photos in batch.photos[:2]]
     return list(zip(*layers, strict=True))
-
-
-def mean_difference(first: Mixture, second: Mixture) -> float:
-    """The largest of the layers' mean absolute differences."""
-    return max(float((a - b).abs().mean()) for a, b in zip(first[:3], second[:3], strict=True))
 
 
 def mean_photo_difference(first: Any, second: Any) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from crrn.mixing.model import Drawn, Mixture, Parameters, checked_number, checked_range, formation_of, per_image
-from crrn.mixing.operations import blurred, length_scale, shifted, soft_region
+from crrn.mixing.operations import blurred, change_rows, length_scale, shifted, soft_region
 
 
 class LinearMixing:
@@ -77,17 +77,17 @@ class LinearMixing:
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """Draw the parameters of one mixture."""
-        blur, ghost, region = rng.random(3) < (self.blur_share, self.ghost_share, self.region_share)
-        sigma, weight = rng.uniform(*self.sigma), rng.uniform(*self.ghost_weight)
         return {
             "gamma": rng.uniform(*self.gamma),
             "background_gain": rng.uniform(*self.background_gain),
-            "sigma": sigma if blur else 0.0,
-            "ghost_weight": weight if ghost else 0.0,
+            "blur": int(rng.random() < self.blur_share),
+            "sigma": rng.uniform(*self.sigma),
+            "ghost": int(rng.random() < self.ghost_share),
+            "ghost_weight": rng.uniform(*self.ghost_weight),
             "ghost_shift": rng.uniform(-self.ghost_shift, self.ghost_shift, 2).astype(np.float32),
             "reflection_gain": rng.uniform(*self.reflection_gain),
             "channel_gain": rng.uniform(*self.channel_gain, 3).astype(np.float32),
-            "region": float(region),
+            "region": int(rng.random() < self.region_share),
             "region_field": rng.standard_normal((5, 5), dtype=np.float32),
             "region_level": rng.uniform(*self.region_level),
             "region_steepness": rng.uniform(*self.region_steepness),
@@ -99,21 +99,29 @@ class LinearMixing:
         Args:
             background, reflection: the layers.
             parameters: (N,) each, but "ghost_shift" (N, 2) as (dx, dy), "channel_gain" (N, 3), "region_field"
-                (N, 5, 5). A "sigma" or "ghost_weight" of 0 and a "region" of 0 mean none.
+                (N, 5, 5). "blur", "ghost" and "region" are on the host, 1 for the rows that have one.
         """
-        drawn = {name: parameter.to(background) for name, parameter in parameters.items()}
-        gamma = per_image(drawn["gamma"], background)
+        gamma = per_image(parameters["gamma"], background)
         scale = length_scale(reflection)
+        sigma, shift = parameters["sigma"] * scale, parameters["ghost_shift"] * scale
         radius = max(1, math.ceil(3 * self.sigma[1] * scale))
-        r = blurred(reflection, drawn["sigma"] * scale, radius).pow_(gamma)
-        weight = per_image(drawn["ghost_weight"], r)
-        r.add_(shifted(r, drawn["ghost_shift"] * scale).mul_(weight)).div_(1 + weight)
-        region = soft_region(
-            drawn["region_field"], drawn["region_level"], drawn["region_steepness"], *reflection.shape[-2:]
+        weight = per_image(parameters["ghost_weight"], reflection)
+        field, level, steepness = (parameters[f"region_{name}"] for name in ("field", "level", "steepness"))
+
+        r = change_rows(reflection, parameters["blur"], lambda r, rows: blurred(r, sigma[rows], radius))
+        r = r.pow(gamma)
+        r = change_rows(
+            r,
+            parameters["ghost"],
+            lambda r, rows: shifted(r, shift[rows]).mul_(weight[rows]).add_(r).div_(1 + weight[rows]),
         )
-        region = region.where(per_image(drawn["region"], region) > 0, 1)
-        gain = drawn["channel_gain"] * drawn["reflection_gain"][:, None]
-        r.mul_(gain[..., None, None]).mul_(region).clamp_(0, 1)
-        dimmed = background * per_image(drawn["background_gain"], background).pow(1 / gamma)
+        r = change_rows(
+            r,
+            parameters["region"],
+            lambda r, rows: r * soft_region(field[rows], level[rows], steepness[rows], *r.shape[-2:]),
+        )
+        gain = parameters["channel_gain"] * parameters["reflection_gain"][:, None]
+        r = (r * gain.to(r)[..., None, None]).clamp_(0, 1)
+        dimmed = background * per_image(parameters["background_gain"], background).pow(1 / gamma)
         mixture = dimmed.pow(gamma).add_(r).clamp_(max=1).pow_(1 / gamma)
-        return Mixture(mixture, dimmed, r.pow_(1 / gamma), formation=formation_of(mixture, drawn["gamma"], 1))
+        return Mixture(mixture, dimmed, r.pow_(1 / gamma), formation=formation_of(mixture, parameters["gamma"], 1))

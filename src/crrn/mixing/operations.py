@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from crrn.image.filters import filter_separable, gaussian_kernel
@@ -17,20 +21,41 @@ def length_scale(images: Tensor) -> float:
     return min(images.shape[-2:]) / SIDE
 
 
+def change_rows(
+    images: Tensor, switch: NDArray[np.int64], change: Callable[[Tensor, Tensor | slice], Tensor]
+) -> Tensor:
+    """Compute some images anew; the others cost next to nothing.
+
+    Args:
+        images: (N, C, H, W).
+        switch: (N,), on the host, not 0 for the images that change.
+        change: gives the new images for the images that change and their rows.
+
+    Returns:
+        (N, C, H, W); ``images`` itself where nothing changes.
+    """
+    rows = np.flatnonzero(np.asarray(switch))
+    if len(rows) == 0:
+        return images
+    if len(rows) == len(images):
+        return change(images, slice(None))
+    index = torch.from_numpy(rows).to(images.device)
+    return images.index_copy(0, index, change(images[index], index))
+
+
 def blurred(images: Tensor, sigma: Tensor, radius: int, own_radius: Tensor | None = None) -> Tensor:
     """Blur each image by a Gaussian of its own width; the border continues the image by reflection.
 
     Args:
         images: (N, C, H, W), H and W above ``radius``.
-        sigma: (N,), standard deviation in pixels; 0 leaves the image as it is.
+        sigma: (N,), standard deviation in pixels, positive.
         radius: the windows end so many pixels from their centre.
         own_radius: (N,), a smaller radius for each image.
 
     Returns:
         (N, C, H, W), new memory.
     """
-    # At a hundredth of a pixel the window is 1 in its centre and exactly 0 beside it.
-    window = gaussian_kernel(2 * radius + 1, sigma.to(images).clamp(min=0.01))
+    window = gaussian_kernel(2 * radius + 1, sigma.to(images))
     if own_radius is not None:
         distance = torch.arange(-radius, radius + 1, device=images.device).abs()
         window = window * (distance <= own_radius.to(images)[:, None])

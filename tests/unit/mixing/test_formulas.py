@@ -52,7 +52,7 @@ def test_formula(
 ) -> None:
     background, reflection = layers(2, kind, 6, *size)
     made = draws(model, 7, 6)
-    for switch in ("region", "screen"):
+    for switch in ("blur", "ghost", "region", "screen"):
         assert {one.get(switch, 0) for one in made} in ({0}, {0, 1})  # the draws try a switch both ways
     mixtures = model(background, reflection, stacked(made))
     for i, one in enumerate(made):

@@ -153,11 +153,13 @@ RANGES: list[tuple[Mixing, dict[str, tuple[float, float]]]] = [
     (FresnelMixing(), {"angle": (10, 70), "direction": (0, 2 * math.pi)}),
     (TransferMixing(), {"gamma": (1.8, 2.6), "scale": (0.5, 1.5)}),
     (
-        LinearMixing(blur_share=1, ghost_share=1),
+        LinearMixing(),
         {
             "gamma": (1.8, 2.6),
             "background_gain": (0.7, 1),
+            "blur": (0, 1),
             "sigma": (0.5, 4),
+            "ghost": (0, 1),
             "ghost_weight": (0.2, 0.7),
             "ghost_shift": (-8, 8),
             "reflection_gain": (0.08, 0.9),
@@ -169,7 +171,7 @@ RANGES: list[tuple[Mixing, dict[str, tuple[float, float]]]] = [
         },
     ),
 ]
-NOT_UNIFORM = {"kernel", "screen", "region", "region_field", "shift"}
+NOT_UNIFORM = {"kernel", "screen", "blur", "ghost", "region", "region_field", "shift"}
 
 
 @pytest.mark.parametrize(("model", "ranges"), RANGES)
@@ -188,8 +190,8 @@ def test_draws_fill_their_ranges(model: Mixing, ranges: dict[str, tuple[float, f
 
 def test_shares_and_weights_are_those_asked_for() -> None:
     linear = drawn(LinearMixing(blur_share=0.25, ghost_share=0.5, region_share=0.75), 0, 4000)
-    for name, share in (("sigma", 0.25), ("ghost_weight", 0.5), ("region", 0.75)):
-        assert (linear[name] > 0).float().mean().item() == pytest.approx(share, abs=0.03), name
+    for name, share in (("blur", 0.25), ("ghost", 0.5), ("region", 0.75)):
+        assert linear[name].mean() == pytest.approx(share, abs=0.03), name
     assert linear["region_field"].mean().item() == pytest.approx(0, abs=0.02)
     assert linear["region_field"].std().item() == pytest.approx(1, abs=0.02)
     screen = drawn(ScreenMixing(), 0, 4000)

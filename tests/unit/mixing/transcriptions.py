@@ -105,13 +105,14 @@ def linear(b: Layer, r: Layer, drawn: dict[str, Any]) -> Layers:
     height, width = b.shape[1:]
     scale = min(height, width) / 224
     g = drawn["gamma"]
-    if drawn["sigma"] > 0:
+    if drawn["blur"]:
         radius = max(1, int(np.ceil(3 * 4.0 * scale)))
         for axis in (1, 2):
             r = gaussian_filter1d(r, drawn["sigma"] * scale, axis=axis, mode="mirror", radius=radius)
     r = r**g
-    w = drawn["ghost_weight"]
-    r = (r + w * moved(r, drawn["ghost_shift"])) / (1 + w)
+    if drawn["ghost"]:
+        w = drawn["ghost_weight"]
+        r = (r + w * moved(r, drawn["ghost_shift"])) / (1 + w)
     r = r * drawn["reflection_gain"] * np.float64(drawn["channel_gain"])[:, None, None]
     if drawn["region"]:
         field = cv2.resize(drawn["region_field"].astype(np.float64), (width, height), interpolation=cv2.INTER_CUBIC)
