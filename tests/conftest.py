@@ -53,3 +53,17 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for n in range(6):
         write_photo(root / "reflection" / f"r{n}.jpg", seed=100 + n)
     return root
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of real pairs, ``blended/`` and ``transmission_layer/``: 3 scenes of 2 photos."""
+    root = tmp_path_factory.mktemp("pairs")
+    for n in range(6):
+        name = f"glass_{n // 2}_{n % 2}.jpg"
+        write_photo(root / "transmission_layer" / name, seed=200 + n)
+        with Image.open(root / "transmission_layer" / name) as background:
+            brighter = background.point(lambda level: min(255, level + 30))
+        (root / "blended").mkdir(exist_ok=True)
+        brighter.save(root / "blended" / name, quality=92)
+    return root

@@ -39,7 +39,7 @@ def tiny(photos: Path, *overrides: str) -> list[str]:
         "net.width=0.05",
         "init=null",
         "trainer.accelerator=cpu",
-        "watching.curves_every_n_steps=1",
+        "logging.metrics_every_n_steps=1",
         *overrides,
     ]
 

@@ -39,7 +39,7 @@ def curve(path: Path) -> list[dict[str, str]]:
 def test_three_phases_resumed_between_and_within_them(
     train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = settings(photos, "watching.checkpoint_every_n_steps=1")
+    both = settings(photos, "logging.checkpoint_every_n_steps=1")
     outcome = train(*both, "name=whole")
     assert outcome.status == 0, outcome.err
     run = tmp_path / "runs/whole"

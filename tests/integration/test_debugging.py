@@ -25,8 +25,6 @@ Train = Callable[..., Outcome]
         ["trainer.max_epoch=1"],
         ["-m", "trainer.max_epoch=1,2"],
         ["+colour=1"],
-        ["+trainer.max_epoch=1"],
-        ["+stages.gin.loss.colour=1"],
     ],
     ids=" ".join,
 )
@@ -43,6 +41,15 @@ def test_help_and_mistakes_answer_without_torch(arguments: list[str], tmp_path: 
     assert done.stdout.splitlines()[-1] == "False", done.stdout + done.stderr
     assert (done.returncode == 0) == (arguments[0].startswith("--"))
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("setting", ["+trainer.max_epoch=1", "+stages.gin.loss.colour=1", "+stages.jonit.epochs=1"])
+def test_an_unknown_setting_is_refused_before_anything_is_written(
+    train: Train, photos: Path, tmp_path: Path, setting: str
+) -> None:
+    outcome = train(*tiny(photos, "name=refused", setting))
+    assert outcome.status == 1 and setting[1:].partition("=")[0].split(".")[1] in outcome.err
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_dry_run_trains_nothing(train: Train, photos: Path, tmp_path: Path) -> None:
@@ -73,7 +80,7 @@ def test_debugging_configs_run(train: Train, photos: Path, tmp_path: Path, debug
 
 
 def test_overfitting_repeats_one_batch(train: Train, photos: Path, tmp_path: Path) -> None:
-    settings = tiny(photos, "debug=overfit", "stages=gin", "watching.fingerprints=true")
+    settings = tiny(photos, "debug=overfit", "stages=gin", "logging.fingerprints=true")
     outcome = train(*settings, "data.batches.samples_per_epoch=60", "net.width=0.1", "data.batches.sizes=[32x48]")
     assert outcome.status == 0, outcome.err
     (path,) = tmp_path.glob("runs/debug/*/gin/metrics.csv")
@@ -85,7 +92,7 @@ def test_overfitting_repeats_one_batch(train: Train, photos: Path, tmp_path: Pat
 
 def test_the_resume_check_ends_with_identical_weights(photos: Path) -> None:
     overrides = [o for o in tiny(photos) if o.startswith(("data=", "data.background", "data.reflection", "data.held"))]
-    smaller = ["data.batches.samples_per_epoch=12", "watching.panel_images=1"]
+    smaller = ["data.batches.samples_per_epoch=12", "logging.panel_images=1"]
     done = subprocess.run(
         [sys.executable, "-m", "src.resume_check", *overrides, *smaller],
         cwd=ROOT,

@@ -25,7 +25,7 @@ def settings(photos: Path, *overrides: str) -> list[str]:
         "stages.gin.epochs=1",
         "stages.joint.epochs=2",
         "stages.joint.schedule.milestones=[1]",
-        "watching.fingerprints=true",
+        "logging.fingerprints=true",
         "ema_decay=0.9",
         *overrides,
     )

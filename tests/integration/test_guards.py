@@ -18,7 +18,7 @@ from tests.integration.conftest import Outcome, tiny
 
 Train = Callable[..., Outcome]
 
-GIN = ("stages=gin", "stages.gin.epochs=2", "net.architecture=gin", "watching.checkpoint_every_n_steps=1")
+GIN = ("stages=gin", "stages.gin.epochs=2", "net.architecture=gin", "logging.checkpoint_every_n_steps=1")
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(
         (["run_root=photo.jpg/runs"], ["photo.jpg/runs", "run_root"]),
         (["resume=nowhere/joint/last.ckpt"], ["nowhere/joint/last.ckpt", "does not exist"]),
         (["seed=1.5"], ["seed=1.5", "whole number"]),
-        (["watching.curves_every_n_steps=0"], ["watching.curves_every_n_steps", "1 or more"]),
+        (["logging.metrics_every_n_steps=0"], ["logging.metrics_every_n_steps", "1 or more"]),
         (["trainer.precision=17-true"], ["trainer", "17-true"]),
         (["+trainer.max_epochs=3"], ["trainer.max_epochs", "stages.NAME.epochs"]),
         (["+stages.joint.loss.colour=1"], ["loss has no setting colour", "loss.background.l1=2"]),

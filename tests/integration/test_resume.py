@@ -26,7 +26,7 @@ def settings(photos: Path, name: str) -> list[str]:
         "stages.joint.schedule.milestones=[1]",
         "data.batches.samples_per_epoch=10",
         "trainer.accumulate_grad_batches=2",
-        "watching.checkpoint_every_n_steps=1",
+        "logging.checkpoint_every_n_steps=1",
         "ema_decay=0.9",
         "resume=auto",
         f"name={name}",

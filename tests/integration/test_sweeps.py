@@ -80,7 +80,7 @@ def test_eight_jobs_are_eight_runs(zygote: Zygote, photos: Path) -> None:
 
 
 def test_a_resumed_run_goes_on_with_its_wandb_run(zygote: Zygote, photos: Path) -> None:
-    settings = tiny(photos, *GIN, "logger=wandb", "name=continued", "watching.checkpoint_every_n_steps=1")
+    settings = tiny(photos, *GIN, "logger=wandb", "name=continued", "logging.checkpoint_every_n_steps=1")
     status, _ = zygote(*settings, event=40)
     assert status == -9
     status, _ = zygote(*settings, "resume=auto")
@@ -168,10 +168,10 @@ def test_an_interrupted_study_goes_on(zygote: Zygote, photos: Path) -> None:
                 "sweep=optuna",
                 f"name={name}",
                 "data.batches.samples_per_epoch=4",
-                "watching.panel_images=0",
+                "logging.panel_images=0",
             ),
             "stages.gin.epochs=4",
-            "watching.checkpoint_every_n_steps=1",
+            "logging.checkpoint_every_n_steps=1",
             "hydra.sweeper.trials=6",
             "hydra.sweeper.startup_trials=2",
             "pruning.startup_trials=1",

@@ -131,7 +131,7 @@ def test_a_resumed_run_keeps_what_it_began_with(
     """Stopped in its first stage, it needs the file no more for its second, and ends as one that was not stopped."""
     torch.manual_seed(1)
     save_network(build_network("crrn", width=0.05), tmp_path / "given.safetensors")
-    both = tiny(photos, *SHORT, "init={iin.encoder: given.safetensors}", "watching.checkpoint_every_n_steps=1")
+    both = tiny(photos, *SHORT, "init={iin.encoder: given.safetensors}", "logging.checkpoint_every_n_steps=1")
     assert train(*both, "name=whole").status == 0
     with monkeypatch.context() as patched:
         training_step = StageTraining.training_step
@@ -265,7 +265,7 @@ class Stopped(Exception):
 def test_a_run_stopped_within_an_epoch_ends_with_the_same_weights_bit_for_bit(
     train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: str
 ) -> None:
-    both = tiny(photos, *SHORT, ema, "watching.checkpoint_every_n_steps=2")
+    both = tiny(photos, *SHORT, ema, "logging.checkpoint_every_n_steps=2")
     assert train(*both, "name=whole").status == 0
 
     with monkeypatch.context() as patched:
@@ -316,8 +316,12 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_shipped_experiment_takes_a_step(train: Train, photos: Path, tmp_path: Path, experiment: str) -> None:
+def test_every_shipped_experiment_takes_a_step(
+    train: Train, photos: Path, pairs: Path, tmp_path: Path, experiment: str
+) -> None:
     overrides = [override for override in tiny(photos) if not override.startswith("data=")]
+    if experiment == "photo":
+        overrides += [f"data.sources.pairs=[{pairs}]", "data.sources.pair_share=0.5", "net.encoder_width=null"]
     shorter = ("trainer.limit_train_batches=1", "stages.joint.epochs=51", "stages.order=[joint]")
     outcome = train(f"experiment={experiment}", "data=folders", *overrides, *shorter, "+trainer.max_steps=1")
     assert outcome.status == 0, outcome.err

@@ -31,7 +31,7 @@ from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture, PaperMixing
 from crrn.nets import build_network
-from crrn.training import Optimizer, RunDirectory, Stage, Watching, train_stages
+from crrn.training import Logging, Optimizer, RunDirectory, Stage, train_stages
 from crrn.training.schedules import multistep
 
 OURS, BARE = "crrn-train", "bare loop"
@@ -81,13 +81,13 @@ class StepSuite:
             self._data(bench, files, folder)
 
     def _overhead(self, bench: Bench, files: tuple[Path, ...], folder: Path, size: str) -> None:
-        watching = Watching()
-        block = watching.curves_every_n_steps
+        settings = Logging()
+        block = settings.metrics_every_n_steps
         data = Turns(files, self.batch, [size], self.blocks * block + 2)
         net = network(self.width)
         data.begin(net)
         checkpoint = CheckpointTime()
-        train(net, data, folder / f"run-{size}", watching, checkpoint)
+        train(net, data, folder / f"run-{size}", checkpoint)
 
         title = f"training step, width {self.width:g}, {self.batch}x3x{size}"
         weights = partial(weights_of, net), partial(weights_of, data.net)
@@ -99,17 +99,17 @@ class StepSuite:
             [fmean(times.seconds[name][at : at + block]) for at in range(0, self.blocks * block, block)]
             for name in (OURS, BARE)
         )
-        every = watching.checkpoint_every_n_steps
+        every = settings.checkpoint_every_n_steps
         bench.figure(f"a checkpoint, one in {every} steps of {size}", checkpoint.seconds * 1e3, "ms")
         saving = checkpoint.seconds / every
         overhead = [100 * ((one + saving) / other - 1) for one, other in zip(own, bare, strict=True)]
         bench.figure(f"overhead, curves and checkpoints included, {size}", overhead, "%", at_most=3)
 
     def _data(self, bench: Bench, files: tuple[Path, ...], folder: Path) -> None:
-        steps = (self.data_blocks + 1) * Watching().curves_every_n_steps
+        steps = (self.data_blocks + 1) * Logging().metrics_every_n_steps
         data = MixtureDataModule(**arguments(files, self.batch, self.sizes, steps))
         run = folder / "run-data"
-        train(network(self.width), data, run, Watching())
+        train(network(self.width), data, run)
         with (run / "joint" / "metrics.csv").open(newline="") as file:
             rows = [row for row in csv.DictReader(file) if row["train/data_share"]]
         rows = rows[1:]  # the loader starts in the first
@@ -208,7 +208,7 @@ def loss() -> ReconstructionLoss:
     return ReconstructionLoss({"ssim": 0.8, "l1": 1.0}, {"ssim": 1.0}, {"si": 1.0})
 
 
-def train(net: Any, data: MixtureDataModule, folder: Path, watching: Watching, *callbacks: Callback) -> None:
+def train(net: Any, data: MixtureDataModule, folder: Path, *callbacks: Callback) -> None:
     """One epoch of the joint stage, as ``crrn-train`` does it."""
     stage = Stage(1, LEARNING_RATE, multistep, loss())
     trainer = partial(L.Trainer, devices=1, use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=1)
@@ -228,8 +228,7 @@ def train(net: Any, data: MixtureDataModule, folder: Path, watching: Watching, *
             Optimizer("torch.optim.Adam"),
             trainer,
             run,
-            watching=watching,
-            callbacks=callbacks,
+            last_callbacks=callbacks,
         )
 
 

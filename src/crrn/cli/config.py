@@ -18,7 +18,6 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from crrn.cli.signatures import parameters_in_source
 from crrn.errors import ConfigError, CrrnError
 
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
@@ -40,8 +39,14 @@ def config_folder() -> Path:
 
 
 def known_stages() -> list[str]:
-    """The names of all networks' stages: those of the files in ``conf/stage``."""
-    return sorted(path.stem for path in (config_folder() / "stage").glob("*.yaml"))
+    """The names of the stages of all ways of training, those of the files in ``conf/stages``."""
+    names = {
+        str(key)
+        for path in (config_folder() / "stages").glob("*.yaml")
+        for key, node in OmegaConf.load(path).items()
+        if isinstance(node, DictConfig) and "_target_" in node
+    }
+    return sorted(names)
 
 
 def register_resolvers() -> None:
@@ -182,12 +187,7 @@ def build(node: Any, path: str) -> Any:
     Raises:
         ConfigError: a target is unknown, a key is none of its parameters, or a value is refused.
     """
-    for at, inner in nodes_with_target(node, path):
-        try:
-            target = get_object(inner["_target_"])
-        except Exception as error:
-            raise ConfigError(f"{at}._target_={inner['_target_']} cannot be imported: {error}") from error
-        check_keys(at, inner, target)
+    check_targets(node, path)
     try:
         return instantiate(node, _convert_="all") if isinstance(node, dict) else node
     except InstantiationException as error:
@@ -198,16 +198,18 @@ def build(node: Any, path: str) -> Any:
 
 
 def check_targets(node: Any, path: str) -> None:
-    """Looks whether what a node names by ``_target_`` takes the keys given to it, as far as the sources tell: a mistake
-    is known before torch is imported and anything is read or written.
+    """Looks whether what a node names by ``_target_`` is there and takes the keys given to it: a mistake is known
+    before anything is read or written.
 
     Raises:
-        ConfigError: a key is none of its target's parameters.
+        ConfigError: a target cannot be imported, or a key is none of its parameters.
     """
     for at, inner in nodes_with_target(node, path):
-        known = parameters_in_source(str(inner["_target_"]))
-        if known is not None:
-            refuse_unknown(inner, known, at, f"{at} ({str(inner['_target_']).rpartition('.')[2]})")
+        try:
+            target = get_object(inner["_target_"])
+        except Exception as error:
+            raise ConfigError(f"{at}._target_={inner['_target_']} cannot be imported: {error}") from error
+        check_keys(at, inner, target)
 
 
 def nodes_with_target(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -31,8 +31,8 @@ SETTINGS = (
     "data.validation.mixtures=4",
     "data.validation.size=64x96",
     "trainer.accelerator=cpu",
-    "watching.checkpoint_every_n_steps=5",
-    "watching.curves_every_n_steps=1",
+    "logging.checkpoint_every_n_steps=5",
+    "logging.metrics_every_n_steps=1",
 )
 STAGES = ("gin", "joint")
 TIMINGS = ("train/mixtures_per_second", "train/data_share")

@@ -110,6 +110,7 @@ def train(
     resume: str | None,
     init: str | dict[str, str | None] | None,
     ema_decay: float | None,
+    callbacks: dict[str, Any],
     non_finite: str,
     net: dict[str, Any],
     data: dict[str, Any],
@@ -119,7 +120,7 @@ def train(
     stages: dict[str, Any],
     trainer: dict[str, Any],
     logger: dict[str, Any],
-    watching: dict[str, Any],
+    logging: dict[str, Any],
     pruning: dict[str, Any] | None,
     dry_run: bool,
     folder: Path = Path(),
@@ -127,11 +128,14 @@ def train(
 ) -> float:
     """Builds what the settings name and trains it; the parameters are the keys of ``conf/train.yaml``."""
     config = {key: value for key, value in locals().items() if key not in ("folder", "config_yaml")}
-    refuse_unknown(stages, ["order", *known_stages()], "stages", "stages")
     there = [stage for stage, node in stages.items() if isinstance(node, dict) and "_target_" in node]
+    refuse_unknown(stages, ["order", *there, *known_stages()], "stages", "stages")
     refuse_unknown(dict.fromkeys(stages["order"]), there, "stages.order", "stages.order")
     for key, node in config.items():
         check_targets(node, key)
+    for key, node in callbacks.items():
+        if not (node is None or (isinstance(node, dict) and "_target_" in node)):
+            raise ConfigError(f"callbacks.{key} is no callback: give callbacks.{key}._target_=CLASS, or null for none.")
     for key, node in logger.items():
         if not (isinstance(node, dict) and "_target_" in node):
             raise ConfigError(f"logger.{key} is no logger; choose logger=wandb, logger=tensorboard or logger=mlflow.")
@@ -153,6 +157,7 @@ def train(
         raise ConfigError(f"seed={seed} is no seed: give a whole number from 0 to {2**32 - 1}.")
     L.seed_everything(seed, verbose=False)
 
+    build(logging, "logging")
     built_stages = {stage: build(stages[stage], f"stages.{stage}") for stage in stages["order"]}
     if dry_run:
         show_dry_run(
@@ -178,12 +183,11 @@ def train(
             build(optimizer, "optimizer"),
             build(trainer, "trainer"),
             run,
-            watching=build(watching, "watching"),
-            ema_decay=ema_decay,
+            callbacks=lambda: [build(node, f"callbacks.{key}") for key, node in callbacks.items()],
             loggers={key: build(node, f"logger.{key}") for key, node in logger.items()},
             init=init,
             non_finite=non_finite,
-            callbacks=[build(pruning, "pruning")] if pruning else [],
+            last_callbacks=[build(pruning, "pruning")] if pruning else [],
         )
         log_result(run.path, metrics)
         failed = False

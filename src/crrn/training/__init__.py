@@ -1,9 +1,32 @@
-"""Training: the LightningModule, the stages of a run, and all that is written down on the way."""
+"""Training: the LightningModule, the stages of a run, its callbacks, and all that is written on the way."""
 
+from crrn.training.callbacks import Logging, standard_callbacks
+from crrn.training.checkpoints import Checkpoints
+from crrn.training.curves import Curves
+from crrn.training.ema import averaging
+from crrn.training.image_table import ImageTable
 from crrn.training.modules import StageTraining
 from crrn.training.optimizers import Optimizer
+from crrn.training.panels import Panels
+from crrn.training.progress import ProgressBar, ProgressLines
 from crrn.training.pruning import Pruning
 from crrn.training.rundir import RunDirectory
-from crrn.training.stages import Stage, Watching, train_stages
+from crrn.training.stages import Stage, train_stages
 
-__all__ = ["Optimizer", "Pruning", "RunDirectory", "Stage", "StageTraining", "Watching", "train_stages"]
+__all__ = [
+    "Checkpoints",
+    "Curves",
+    "ImageTable",
+    "Logging",
+    "Optimizer",
+    "Panels",
+    "ProgressBar",
+    "ProgressLines",
+    "Pruning",
+    "RunDirectory",
+    "Stage",
+    "StageTraining",
+    "averaging",
+    "standard_callbacks",
+    "train_stages",
+]

@@ -15,6 +15,7 @@ from crrn.errors import RunError
 from crrn.files import write_atomically
 from crrn.training.modules import StageTraining
 from crrn.training.recovery import BEST, LAST, PREVIOUS
+from crrn.training.rundir import stage_folder
 from crrn.training.validation import is_better
 
 
@@ -44,15 +45,18 @@ class Checkpoints(Checkpoint):
     flushed first, so that what a resumed run reads back is complete up to its checkpoint.
 
     Args:
-        folder: the stage's folder.
         every_n_steps: optimizer steps between checkpoints within an epoch; 0 for epoch ends only.
     """
 
-    def __init__(self, folder: Path | str, every_n_steps: int = 200) -> None:
-        self.folder = Path(folder)
+    folder: Path
+
+    def __init__(self, every_n_steps: int = 200) -> None:
         self.every_n_steps = every_n_steps
         self.best: float | None = None
         self.metrics: dict[str, float] = {}
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.folder = stage_folder(trainer, pl_module)
 
     @property
     def state_key(self) -> str:

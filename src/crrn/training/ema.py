@@ -34,3 +34,8 @@ class EMA(WeightAveraging):
             return
         decay = min(self.decay, (1 + int(updates)) / (10 + int(updates)))
         get_ema_multi_avg_fn(decay)(list(averages), list(currents), updates)
+
+
+def averaging(decay: float | None) -> EMA | None:
+    """The callback that averages the weights; None, which turns it off, where ``decay`` is None."""
+    return None if decay is None else EMA(decay)

@@ -20,6 +20,7 @@ from crrn.layers import Layers
 from crrn.metrics import psnr, ssim
 from crrn.mixing import Mixture
 from crrn.training.modules import StageTraining
+from crrn.training.rundir import stage_folder
 from crrn.training.validation import SETS
 
 NAMES = dict(zip(SETS, ("panel", "pairs"), strict=True))
@@ -33,16 +34,20 @@ class Panels(Callback):
     """Draws the first ``images`` of each validation set after each validation: I, B̂, B, R̂, R, dB̂, dB, one a row.
 
     The columns of layers that the stage does not estimate are left out. Mixtures are written as
-    ``panel-epoch0007.png`` and pairs as ``pairs-epoch0007.png`` into ``folder``, and sent to W&B where it is on.
+    ``panels/panel-epoch0007.png`` and pairs as ``panels/pairs-epoch0007.png`` into the stage's
+    folder, and sent to W&B where it is on.
 
     Args:
-        folder: the stage's folder for panels.
         images: rows of a panel.
     """
 
-    def __init__(self, folder: Path | str, images: int = 4) -> None:
-        self.folder = Path(folder)
+    folder: Path
+
+    def __init__(self, images: int = 4) -> None:
         self.images = images
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.folder = stage_folder(trainer, pl_module) / "panels"
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._rows: dict[str, list[list[tuple[str, Tensor]]]] = {prefix: [] for prefix in SETS}

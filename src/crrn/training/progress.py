@@ -52,10 +52,10 @@ class ProgressBar(RichProgressBar):
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """The latest terms, read from the device only as often as the curves are logged."""
         assert isinstance(pl_module, StageTraining)
-        curves = next(callback for callback in trainer.callbacks if isinstance(callback, Curves))  # type: ignore[attr-defined]
-        if trainer.global_step % curves.every_n_steps == 0 or not hasattr(self, "_shown"):
+        curves = next((callback for callback in trainer.callbacks if isinstance(callback, Curves)), None)  # type: ignore[attr-defined]
+        if curves is None or trainer.global_step % curves.every_n_steps == 0 or not hasattr(self, "_shown"):
             self._shown: dict[str, Any] = {name: float(value) for name, value in pl_module.terms.items()}
-        return {**self._shown, "mixtures/s": curves.mixtures_per_second}
+        return self._shown if curves is None else {**self._shown, "samples/s": curves.mixtures_per_second}
 
 
 class CurrentStdout:

@@ -21,6 +21,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as L
 from lightning.pytorch.utilities import rank_zero_only
 
 from crrn.errors import CheckpointError, RunError
@@ -117,6 +118,11 @@ class RunDirectory:
     def _write(self) -> None:
         with write_atomically(self.path / "run.json", "w") as file:
             json.dump(self.record, file, indent=2, default=str)
+
+
+def stage_folder(trainer: L.Trainer, module: L.LightningModule) -> Path:
+    """The folder of the stage that a trainer trains, in its run directory."""
+    return Path(trainer.default_root_dir) / str(getattr(module, "name", ""))
 
 
 def lock(folder: Path) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
@@ -27,16 +27,13 @@ from crrn.losses import ReconstructionLoss
 from crrn.nets import Network, load_network, save_network
 from crrn.nets.initial import Init, is_given, load_initial, load_state
 from crrn.private import find_unused_parameters
+from crrn.training.callbacks import CallbackFactory, standard_callbacks
 from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
-from crrn.training.curves import CsvCurves, Curves
+from crrn.training.curves import CsvCurves
 from crrn.training.early_stopping import Patience
-from crrn.training.ema import EMA
 from crrn.training.guards import clear_errors
-from crrn.training.image_table import ImageTable
 from crrn.training.modules import StageTraining, describe
 from crrn.training.optimizers import Optimizer
-from crrn.training.panels import Panels
-from crrn.training.progress import ProgressBar, ProgressLines
 from crrn.training.recovery import BEST, LAST, go_back, newest_checkpoint
 from crrn.training.rundir import INIT, WEIGHTS, RunDirectory
 from crrn.training.schedules import Schedule
@@ -101,29 +98,6 @@ class Stage:
         )
 
 
-@dataclass(frozen=True)
-class Watching:
-    """What is written down while a stage trains.
-
-    Attributes:
-        curves_every_n_steps: optimizer steps between two rows of the curves.
-        checkpoint_every_n_steps: optimizer steps between two checkpoints within an epoch; 0 for epoch ends only.
-        panel_images: validation mixtures in each panel.
-        fingerprints: adds a fingerprint of each step's mixtures to the curves, to compare runs on other devices.
-    """
-
-    curves_every_n_steps: int = 20
-    checkpoint_every_n_steps: int = 200
-    panel_images: int = 4
-    fingerprints: bool = False
-
-    def __post_init__(self) -> None:
-        for name, least in (("curves_every_n_steps", 1), ("checkpoint_every_n_steps", 0), ("panel_images", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(f"watching.{name}={value} is not a whole number of {least} or more.")
-
-
 def train_stages(
     net: Network,
     stages: Mapping[str, Stage],
@@ -132,12 +106,11 @@ def train_stages(
     trainer: TrainerFactory,
     run: RunDirectory,
     *,
-    watching: Watching | None = None,
-    ema_decay: float | None = None,
+    callbacks: CallbackFactory | None = None,
     loggers: Mapping[str, LoggerFactory] | None = None,
     init: Init = None,
     non_finite: str = "stop",
-    callbacks: Sequence[Callback] = (),
+    last_callbacks: Sequence[Callback] = (),
 ) -> dict[str, float]:
     """Trains ``net`` through ``stages`` in place and writes all results into the run directory.
 
@@ -151,13 +124,12 @@ def train_stages(
         optimizer: of all stages.
         trainer: called with the callbacks, loggers and length of a stage.
         run: an open run directory.
-        watching: how often what is written.
-        ema_decay: decay of the average of the weights, or None.
+        callbacks: makes the callbacks of each stage; None: `standard_callbacks`.
         loggers: further loggers, each called with the stage's name, its folder and the run's config.
         init: weights to begin with, see :func:`crrn.nets.initial.load_initial`. A stage before the last is left out
             where a file gives the weights of its part. A resumed run keeps what it began with.
         non_finite: "stop" at a loss that is not finite, or "skip" the step and count it.
-        callbacks: further callbacks of the last stage.
+        last_callbacks: further callbacks of the last stage.
 
     Returns:
         The validation metrics of the last stage's result, such as ``val/background_ssim``.
@@ -205,10 +177,10 @@ def train_stages(
             metrics = json.loads((folder / RESULT).read_text())
             log.info("Stage %s is complete: %s", name, folder / WEIGHTS)
         else:
-            more = callbacks if name == last else ()
+            more = last_callbacks if name == last else ()
             data.epochs = stage.epochs
-            watch = watching or Watching()
-            metrics = fit_stage(module, stage, data, trainer, run, watch, ema_decay, loggers or {}, more)
+            own = [*(callbacks or standard_callbacks())(), *more]
+            metrics = fit_stage(module, stage, data, trainer, run, own, loggers or {})
         data.first_epoch += stage.epochs
     if run.writes:
         save_network(net, run.path / WEIGHTS)
@@ -221,31 +193,21 @@ def fit_stage(
     data: MixtureDataModule,
     trainer_factory: TrainerFactory,
     run: RunDirectory,
-    watching: Watching,
-    ema_decay: float | None,
+    callbacks: Sequence[Callback | None],
     loggers: Mapping[str, LoggerFactory],
-    more_callbacks: Sequence[Callback] = (),
 ) -> dict[str, float]:
     """Trains one stage from its start or from its newest checkpoint, and saves its weights."""
     folder = run.stage(module.name)
     checkpoint = run.checkpoint_for(module.name) or newest_checkpoint(folder)
-    callbacks: list[Callback] = [
-        Curves(watching.curves_every_n_steps, watching.fingerprints),
-        Panels(folder / "panels", watching.panel_images),
-        ImageTable(),
-        Checkpoints(folder, watching.checkpoint_every_n_steps),
-        ProgressLines(),
-        ProgressBar(),
-        *more_callbacks,
-    ]
+    used = [callback for callback in callbacks if callback is not None]
     if stage.early_stopping is not None:
-        callbacks.insert(0, Patience(module.monitor, stage.early_stopping))
-    if ema_decay is not None:
-        callbacks.insert(0, EMA(ema_decay))
+        used.insert(0, Patience(module.monitor, stage.early_stopping))
+    # The average of the weights is what the others see.
+    used.sort(key=lambda callback: not isinstance(callback, WeightAveraging))
     trainer = open_trainer(
         trainer_factory,
         max_epochs=stage.epochs,
-        callbacks=callbacks,
+        callbacks=used,
         logger=[CsvCurves(folder), *(make(module.name, folder, run.config) for make in loggers.values())],
         plugins=[AtomicCheckpointIO(), *cluster()],
         default_root_dir=run.path,

@@ -82,11 +82,11 @@ def test_settings_are_checked_against_the_command():
 
 
 def test_nodes_map_to_signatures():
-    node = {"_target_": "crrn.training.Watching", "panel_images": 2}
-    assert build(node, "watching").panel_images == 2
-    with pytest.raises(ConfigError, match=r"watching\.pannel_images; did you mean panel_images"):
-        build({**node, "pannel_images": 3}, "watching")
+    node = {"_target_": "crrn.training.Logging", "panel_images": 2}
+    assert build(node, "logging").panel_images == 2
+    with pytest.raises(ConfigError, match=r"logging\.pannel_images; did you mean panel_images"):
+        build({**node, "pannel_images": 3}, "logging")
     with pytest.raises(ConfigError, match=r"outer\.inner\.x"):
-        build({"inner": {"_target_": "crrn.training.Watching", "x": 1}}, "outer")
+        build({"inner": {"_target_": "crrn.training.Logging", "x": 1}}, "outer")
     with pytest.raises(ConfigError, match="cannot be imported"):
         build({"_target_": "crrn.nothing"}, "node")

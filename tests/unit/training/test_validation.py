@@ -21,7 +21,7 @@ from crrn.losses import ReconstructionLoss
 from crrn.metrics import gains, matched_gains, quality
 from crrn.mixing import Mixture
 from crrn.nets import Network, build_network
-from crrn.training import RunDirectory, Stage, Watching, train_stages
+from crrn.training import Logging, RunDirectory, Stage, standard_callbacks, train_stages
 from crrn.training.early_stopping import Patience
 from crrn.training.optimizers import Optimizer
 from crrn.training.progress import validation_line
@@ -74,9 +74,9 @@ def fit(folder: Path, pairs: bool = True, resume: str | None = None, **settings)
         return L.Trainer(accelerator="cpu", log_every_n_steps=1, num_sanity_val_steps=0, **more)
 
     run = RunDirectory(folder, resume, {}, "")
-    watching = Watching(curves_every_n_steps=1)
+    callbacks = standard_callbacks(Logging(metrics_every_n_steps=1))
     metrics = train_stages(
-        net, {"joint": stage}, Data(pairs), Optimizer(torch.optim.Adam), trainer, run, watching=watching
+        net, {"joint": stage}, Data(pairs), Optimizer(torch.optim.Adam), trainer, run, callbacks=callbacks
     )
     return net, metrics
 
@@ -255,6 +255,7 @@ def run_scripted(folder: Path, values: list[float], checkpoint: Path | None = No
         max_epochs=len(values),
         logger=False,
         enable_checkpointing=True,
+        default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
