@@ -21,6 +21,11 @@ def length_scale(images: Tensor) -> float:
     return min(images.shape[-2:]) / SIDE
 
 
+def row_index(rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """The numbers of some rows, on a device, without waiting for it."""
+    return torch.from_numpy(rows).to(device, non_blocking=True)
+
+
 def change_rows(
     images: Tensor, switch: NDArray[np.int64], change: Callable[[Tensor, Tensor | slice], Tensor]
 ) -> Tensor:
@@ -39,7 +44,7 @@ def change_rows(
         return images
     if len(rows) == len(images):
         return change(images, slice(None))
-    index = torch.from_numpy(rows).to(images.device)
+    index = row_index(rows, images.device)
     return images.index_copy(0, index, change(images[index], index))
 
 
@@ -86,10 +91,10 @@ def shifted(images: Tensor, shift: Tensor) -> Tensor:
         (N, C, H, W), new memory.
     """
     height, width = images.shape[-2:]
+    dx, dy = shift.to(images).split(1, dim=1)
     # grid_sample's coordinates run from -1 to 1 between the centres of the outermost pixels.
-    step = shift.to(images) * 2 / images.new_tensor([width - 1, height - 1])
-    x = torch.linspace(-1, 1, width, dtype=images.dtype, device=images.device) - step[:, :1]
-    y = torch.linspace(-1, 1, height, dtype=images.dtype, device=images.device) - step[:, 1:]
+    x = torch.linspace(-1, 1, width, dtype=images.dtype, device=images.device) - dx * (2 / (width - 1))
+    y = torch.linspace(-1, 1, height, dtype=images.dtype, device=images.device) - dy * (2 / (height - 1))
     grid = torch.stack((x[:, None].expand(-1, height, -1), y[..., None].expand(-1, -1, width)), dim=-1)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=True)
 

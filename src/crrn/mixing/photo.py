@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from crrn.errors import ConfigError
 from crrn.mixing.model import Drawn, Mixing, Mixture, Parameters
+from crrn.mixing.operations import row_index
 
 
 class PhotoMixing:
@@ -89,7 +89,7 @@ class PhotoMixing:
             if len(rows) == len(background):
                 return self.models[name](background, reflection, own)
             if len(rows):
-                index = torch.from_numpy(rows).to(background.device)
+                index = row_index(rows, background.device)
                 picked = {key: _picked(value, rows, index) for key, value in own.items()}
                 parts.append((index, self.models[name](background[index], reflection[index], picked)))
         return _merged(parts, len(background))
