@@ -46,24 +46,16 @@ def write_photo(path: Path, seed: int, height: int = 60, width: int = 80) -> Non
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``background/`` (8 photos) and ``reflection/`` (6 photos)."""
+    """A folder with ``background/`` (8 photos), ``reflection/`` (6 photos), and ``pairs/`` (3 scenes of 2 pairs)."""
     root = tmp_path_factory.mktemp("photos")
     for n in range(8):
         write_photo(root / "background" / f"b{n}.jpg", seed=n)
     for n in range(6):
         write_photo(root / "reflection" / f"r{n}.jpg", seed=100 + n)
-    return root
-
-
-@pytest.fixture(scope="session")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of real pairs, ``blended/`` and ``transmission_layer/``: 3 scenes of 2 photos."""
-    root = tmp_path_factory.mktemp("pairs")
+    (root / "pairs" / "blended").mkdir(parents=True)
     for n in range(6):
         name = f"glass_{n // 2}_{n % 2}.jpg"
-        write_photo(root / "transmission_layer" / name, seed=200 + n)
-        with Image.open(root / "transmission_layer" / name) as background:
-            brighter = background.point(lambda level: min(255, level + 30))
-        (root / "blended").mkdir(exist_ok=True)
-        brighter.save(root / "blended" / name, quality=92)
+        write_photo(root / "pairs" / "transmission_layer" / name, seed=200 + n)
+        with Image.open(root / "pairs" / "transmission_layer" / name) as background:
+            background.point(lambda level: min(255, level + 30)).save(root / "pairs" / "blended" / name, quality=92)
     return root

@@ -44,6 +44,19 @@ def tiny(photos: Path, *overrides: str) -> list[str]:
     ]
 
 
+def with_pairs(photos: Path) -> list[str]:
+    """Overrides that add real pairs, of a share that grows over each stage, crops, and every formation model."""
+    return [
+        f"data.sources.pairs=[{photos / 'pairs'}]",
+        "data.sources.pair_share={0:0.5,0.6:1}",
+        "data.sources.pair_jitter=0.1",
+        "data.sources.pair_tone=match",
+        "data.batches.scale=[0.5,1]",
+        "mixing=photo",
+        "mixing.weights.transfer=1",
+    ]
+
+
 SHORT = ("stages.gin.epochs=1", "stages.joint.epochs=2", "stages.joint.schedule.milestones=[1]")
 """Both stages, three epochs in all."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.integration.conftest import Zygote, tiny
+from tests.integration.conftest import Zygote, tiny, with_pairs
 
 TIMINGS = {"train/mixtures_per_second", "train/data_share"}
 KILLED = -9
@@ -18,9 +18,10 @@ KILLED = -9
 
 def settings(photos: Path, name: str) -> list[str]:
     """Both stages with everything that has a state: momenta, a moving average, a schedule, accumulated gradients, and
-    checkpoints within epochs."""
+    checkpoints within epochs; of real pairs and mixtures."""
     return tiny(
         photos,
+        *with_pairs(photos),
         "stages.gin.epochs=1",
         "stages.joint.epochs=2",
         "stages.joint.schedule.milestones=[1]",

@@ -316,12 +316,14 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_shipped_experiment_takes_a_step(
-    train: Train, photos: Path, pairs: Path, tmp_path: Path, experiment: str
-) -> None:
+def test_every_shipped_experiment_takes_a_step(train: Train, photos: Path, tmp_path: Path, experiment: str) -> None:
     overrides = [override for override in tiny(photos) if not override.startswith("data=")]
     if experiment == "photo":
-        overrides += [f"data.sources.pairs=[{pairs}]", "data.sources.pair_share=0.5", "net.encoder_width=null"]
+        overrides += [
+            f"data.sources.pairs=[{photos / 'pairs'}]",
+            "data.sources.pair_share=0.5",
+            "net.encoder_width=null",
+        ]
     shorter = ("trainer.limit_train_batches=1", "stages.joint.epochs=51", "stages.order=[joint]")
     outcome = train(f"experiment={experiment}", "data=folders", *overrides, *shorter, "+trainer.max_steps=1")
     assert outcome.status == 0, outcome.err
