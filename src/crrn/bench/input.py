@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from crrn.bench import peers
 from crrn.bench.bench import Bench
@@ -165,9 +166,16 @@ class Pipeline:
 
 def ready_photos(batch: Batch) -> list[tuple[Photo, Photo]]:
     """The photos of a batch one by one, (H, W, 3)."""
-    assert batch.photos is not None
-    layers = [photos.permute(0, 2, 3, 1).contiguous().numpy() for photos in batch.photos[:2]]
+    layers = [photos.permute(0, 2, 3, 1).contiguous().numpy() for photos in two_photos(batch)]
     return list(zip(*layers, strict=True))
+
+
+def two_photos(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The two photos of all rows, of a batch without pairs."""
+    assert batch.photos is not None
+    background, reflection = batch.photos[:2]
+    assert isinstance(background, Tensor) and isinstance(reflection, Tensor)
+    return background, reflection
 
 
 def mean_photo_difference(first: Any, second: Any) -> float:

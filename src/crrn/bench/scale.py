@@ -10,14 +10,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from torch import Tensor
-
 from crrn.bench.bench import Bench
+from crrn.bench.input import two_photos
 from crrn.bench.race import Times
 from crrn.bench.step import arguments
 from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
-from crrn.data.batch import Batch
 from crrn.data.loader import BatchLoader
 from crrn.data.settings import Loading, parse_size
 from crrn.nets import build_network
@@ -133,9 +131,3 @@ def named(workers: int) -> str:
 def go_through(loader: BatchLoader) -> list[int]:
     """All batches from the start; gives a sum of each batch's values on a coarse grid."""
     return [sum(int(photos[..., ::16, ::16].sum()) for photos in two_photos(batch)) for batch in loader]
-
-
-def two_photos(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The two photos of all rows, of a batch without pairs."""
-    assert batch.photos is not None
-    return batch.photos.background, batch.photos.reflection

@@ -1,4 +1,7 @@
-"""From samples to batches that are still uint8, and from those to mixtures on the device."""
+"""From samples to batches, and from those to mixtures on the device.
+
+A batch holds uint8 photos, or, where the device keeps the photos, what is to be cut out of them (`Cuts`).
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from crrn.data.device import Cut, Cuts, DevicePhotos, joined, stacked_cuts
 from crrn.data.photos import Photo
+from crrn.data.tone import exposed
 from crrn.errors import DataError
 from crrn.mixing import Mixture
 from crrn.mixing.model import Drawn
 
 
 class TwoPhotos(NamedTuple):
-    """A mixture to be: two photos, uint8 (H, W, 3), and the formation model's parameters."""
+    """A mixture to be: two photos, uint8 (H, W, 3) or cuts, and the formation model's parameters."""
 
-    background: Photo
-    reflection: Photo
+    background: Photo | Cut
+    reflection: Photo | Cut
     parameters: Drawn
 
 
 class TakenPair(NamedTuple):
-    """A real pair, uint8 (H, W, 3); the reflection is None where it is unknown."""
+    """A real pair to be.
 
-    mixture: Photo
-    background: Photo
-    reflection: Photo | None
+    Attributes:
+        mixture: uint8 (H, W, 3), or a cut.
+        background: likewise.
+        reflection: likewise; None where it is unknown.
+        gains: what each channel's linear light of all photos is multiplied by, (3,).
+    """
+
+    mixture: Photo | Cut
+    background: Photo | Cut
+    reflection: Photo | Cut | None
+    gains: NDArray[np.float32]
 
 
 class Sample(NamedTuple):
@@ -50,14 +63,14 @@ class PhotoBatch(NamedTuple):
     """Mixtures to be.
 
     Attributes:
-        background: uint8 (N, 3, H, W), in channels-last memory.
+        background: uint8 (N, 3, H, W), in channels-last memory, or cuts.
         reflection: likewise.
         parameters: the formation model's parameters: float32 tensors (N, ...), and choices as int64 arrays (N,), which
             stay on the host.
     """
 
-    background: Tensor
-    reflection: Tensor
+    background: Tensor | Cuts
+    reflection: Tensor | Cuts
     parameters: dict[str, Tensor | NDArray[np.int64]]
 
 
@@ -65,16 +78,18 @@ class PairBatch(NamedTuple):
     """Real pairs.
 
     Attributes:
-        mixture: uint8 (N, 3, H, W), in channels-last memory.
+        mixture: uint8 (N, 3, H, W), in channels-last memory, or cuts.
         background: likewise.
-        reflection: likewise, zeros where it is unknown.
+        reflection: likewise; anything where it is unknown.
         known: bool (N,), whether the reflection is known.
+        gains: float32 (N, 3), see `TakenPair`; None where all are 1.
     """
 
-    mixture: Tensor
-    background: Tensor
-    reflection: Tensor
+    mixture: Tensor | Cuts
+    background: Tensor | Cuts
+    reflection: Tensor | Cuts
     known: Tensor
+    gains: Tensor | None
 
 
 class Batch(NamedTuple):
@@ -114,20 +129,23 @@ def collate(samples: Sequence[Sample | DataError]) -> Batch | DataError:
     )
 
 
-def form(batch: Batch, mixing: Callable[..., Any]) -> Any:
+def form(batch: Batch, mixing: Callable[..., Any], kept: DevicePhotos | None = None) -> Any:
     """Form a batch's mixtures and put its rows in order, on the device on which it lies.
+
+    Args:
+        batch: on the device.
+        mixing: the formation model.
+        kept: the photos from which the batch's cuts are taken; None: the batch has none.
 
     Returns:
         What ``mixing`` gives, a `Mixture`, where the batch has no pairs; else a `Mixture`.
     """
-    formed = None
-    if batch.photos is not None:
-        photos = batch.photos
-        formed = mixing(_unit(photos.background), _unit(photos.reflection), photos.parameters)
-    if batch.pairs is None:
+    photos, pairs = batch.photos, batch.pairs
+    images = _images([*(photos[:2] if photos else ()), *(pairs[:3] if pairs else ())], kept)
+    formed = None if photos is None else mixing(*images[:2], photos.parameters)
+    if pairs is None:
         return formed
-    pairs = batch.pairs
-    taken = Mixture(_unit(pairs.mixture), _unit(pairs.background), _unit(pairs.reflection), pairs.known)
+    taken = _taken(pairs, *images[-3:])
     if formed is None:
         return taken
     known = formed.mixture.new_ones(len(formed.mixture), dtype=torch.bool)
@@ -138,6 +156,22 @@ def form(batch: Batch, mixing: Callable[..., Any]) -> Any:
         torch.cat(layers)[batch.order] for layers in zip(formed[:3], taken[:3], strict=True)
     )
     return Mixture(mixture, background, reflection, torch.cat((known, pairs.known))[batch.order], formation)
+
+
+def _images(stacks: Sequence[Any], kept: DevicePhotos | None) -> Sequence[Tensor]:
+    """Stacks of uint8 photos, or of cuts, as floats in [0, 1]."""
+    if not isinstance(stacks[0], Cuts):
+        return [_unit(stack) for stack in stacks]
+    assert kept is not None
+    # At once: a device takes hardly longer for all of them than for one.
+    return kept.cut(joined(stacks)).split([len(stack.table) for stack in stacks])
+
+
+def _taken(pairs: PairBatch, mixture: Tensor, background: Tensor, reflection: Tensor) -> Mixture:
+    reflection = torch.where(pairs.known[:, None, None, None], reflection, 0.0)
+    if pairs.gains is not None:
+        mixture, background, reflection = (exposed(layer, pairs.gains) for layer in (mixture, background, reflection))
+    return Mixture(mixture, background, reflection, pairs.known)
 
 
 def _photo_batch(rows: Sequence[TwoPhotos]) -> PhotoBatch:
@@ -155,17 +189,20 @@ def _column(values: Sequence[float | int | NDArray[np.float32]]) -> Tensor | NDA
 
 
 def _pair_batch(rows: Sequence[TakenPair]) -> PairBatch:
-    unknown = np.zeros_like(rows[0].mixture)
+    gains = np.stack([row.gains for row in rows])
     return PairBatch(
         mixture=_stacked([row.mixture for row in rows]),
         background=_stacked([row.background for row in rows]),
-        reflection=_stacked([unknown if row.reflection is None else row.reflection for row in rows]),
+        reflection=_stacked([row.mixture if row.reflection is None else row.reflection for row in rows]),
         known=torch.tensor([row.reflection is not None for row in rows]),
+        gains=torch.from_numpy(gains) if (gains != 1).any() else None,
     )
 
 
-def _stacked(photos: list[Photo]) -> Tensor:
-    return torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)
+def _stacked(pictures: Sequence[Any]) -> Tensor | Cuts:
+    if isinstance(pictures[0], Cut):
+        return stacked_cuts(pictures)
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
 
 
 def _unit(photos: Tensor) -> Tensor:

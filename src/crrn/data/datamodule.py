@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from crrn.data.augment import Augmentation
+from crrn.data.banks import PairBank
 from crrn.data.batch import Batch, collate, form
-from crrn.data.dataset import PairBank, SampleDataset
+from crrn.data.dataset import SampleDataset, kept_on
+from crrn.data.device import DevicePhotos
 from crrn.data.loader import BatchLoader, quiet_worker
 from crrn.data.pairs import PairSource, find_pairs
 from crrn.data.photos import PhotoBank, check_photo, upright_size
-from crrn.data.plan import Geometry, MixingPlan, PairPlan, PairRecipe, Size
+from crrn.data.plan import UNCHANGED, Augmentation, Geometry, MixingPlan, PairPlan, PairRecipe, Size
 from crrn.data.sampler import FixedBatches, Key, MultiSizeBatchSampler, pair_rows
 from crrn.data.settings import Batches, Loading, Sources, Validation
 from crrn.data.sources import PhotoSource, fingerprint, folder
@@ -81,13 +82,14 @@ class MixtureDataModule(L.LightningDataModule):
         self.validation = validation or Validation()
         self.loading = loading or Loading()
         self.pairs = find_pairs(self.sources.pairs, self.sources.scene_pattern) if self.sources.pairs else None
-        self.augmentation = Augmentation(self.batches.rotate, self.batches.flip)
         self.first_epoch = 0
         self.epochs: int | None = None
         self.skipped: set[str] = set()
         self.latest = torch.empty(0, dtype=torch.int64)
         self._train: SampleDataset | None = None
         self._validation: SampleDataset | None = None
+        self._kept: DevicePhotos | None = None
+        self._stored: list[SampleDataset] = []
         self._summary: dict[str, Any] = {}
         self._check_pairs()
 
@@ -114,18 +116,17 @@ class MixtureDataModule(L.LightningDataModule):
         canonical = (max(height for height, _ in sizes), max(width for _, width in sizes))
         if scale is not None:  # the smallest crop then still has the pixels of a batch
             canonical = (round(canonical[0] / scale[0]), round(canonical[1] / scale[0]))
+        augmentation = Augmentation(scale, self.batches.rotate, self.batches.flip)
         pair_plan = None
         if pairs_train is not None:
             scenes = [pair.scene for pair in pairs_train.pairs]
             by_scene = self.sources.pair_sampling == "scene"
-            pair_plan = PairPlan(self.seed, scenes, by_scene, scale, self.sources.pair_jitter)
+            pair_plan = PairPlan(self.seed, scenes, by_scene, augmentation, self.sources.pair_jitter)
         uses_pair = getattr(self.mixing, "uses_pair", None)
         plan = MixingPlan(
-            self.seed, background_train, reflection_train, self.mixing.draw, sizes, scale, uses_pair, pair_plan
+            self.seed, background_train, reflection_train, self.mixing.draw, sizes, augmentation, uses_pair, pair_plan
         )
-        self._train = self._dataset(
-            plan, background_train, reflection_train, pair_plan, pairs_train, canonical, self.augmentation
-        )
+        self._train = self._dataset(plan, background_train, reflection_train, pair_plan, pairs_train, canonical, True)
         size = self.validation.parsed_size()
         mixing = self.validation.mixing or self.mixing
         fixed = None if pairs_held_out is None else PairPlan(VALIDATION_SEED, [p.scene for p in pairs_held_out.pairs])
@@ -135,12 +136,12 @@ class MixtureDataModule(L.LightningDataModule):
             reflection_held_out,
             mixing.draw,
             [size],
-            None,
+            UNCHANGED,
             getattr(mixing, "uses_pair", None),
             fixed,
         )
         self._validation = self._dataset(
-            plan, background_held_out, reflection_held_out, whole_pair, pairs_held_out, size, None
+            plan, background_held_out, reflection_held_out, whole_pair, pairs_held_out, size, False
         )
         files = [*background.files, *reflection.files]
         self._summary = {
@@ -167,25 +168,23 @@ class MixtureDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """This rank's share of the training batches, from the batch at which the trainer stands."""
-        self.setup()
-        assert self._train is not None
+        training, _ = self._datasets()
         share = self._pair_share if self.pairs is not None else None
         sampler = MultiSizeBatchSampler(
-            self._train.plan, self.batches, *self._ranks(), start=self._position, pair_share=share
+            training.plan, self.batches, *self._ranks(), start=self._position, pair_share=share
         )
-        return self._loader(self._train, sampler)
+        return self._loader(training, sampler)
 
     def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
         """This rank's share of the held-out mixtures, and of the held-out pairs where there are pairs; no sample is
         left out or repeated."""
-        self.setup()
-        assert self._validation is not None
+        _, held_out = self._datasets()
         size = self.validation.parsed_size()
         mixtures = [Key(0, k, *size) for k in range(self.validation.mixtures)]
-        loaders = [self._fixed(mixtures, "data.validation.mixtures")]
-        if self._validation.pairs is not None:
-            pairs = [Key(0, k, *size, pair=True) for k in range(len(self._validation.pairs))]
-            loaders.append(self._fixed(pairs, "the number of held-out pairs"))
+        loaders = [self._fixed(held_out, mixtures, "data.validation.mixtures")]
+        if held_out.pairs is not None:
+            pairs = [Key(0, k, *size, pair=True) for k in range(len(held_out.pairs))]
+            loaders.append(self._fixed(held_out, pairs, "the number of held-out pairs"))
         return loaders if len(loaders) > 1 else loaders[0]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -198,7 +197,8 @@ class MixtureDataModule(L.LightningDataModule):
                 log.warning("%s cannot be read and is replaced by another photo (%d so far)", file, len(self.skipped))
         self.latest = batch.k
         validating = self.trainer is not None and not getattr(self.trainer, "training", True)
-        return form(batch, self.validation.mixing or self.mixing if validating else self.mixing)
+        mixing = self.validation.mixing or self.mixing if validating else self.mixing
+        return form(batch, mixing, self._kept)
 
     def _check_pairs(self) -> None:
         """Refuses what cannot work before a photo is read."""
@@ -285,23 +285,33 @@ class MixtureDataModule(L.LightningDataModule):
         pair_plan: Callable[[int, int], PairRecipe] | None,
         pairs: PairSource | None,
         canonical: Size,
-        augmentation: Augmentation | None,
+        training: bool,
     ) -> SampleDataset:
-        cache = self.loading.cache
-        squeeze = augmentation is None or self.batches.scale is None
+        cache = self.loading.cache is True
+        squeeze = not training or self.batches.scale is None
         background_bank = PhotoBank(background, canonical, cache, squeeze)
         same = reflection == background
         reflection_bank = background_bank if same else PhotoBank(reflection, canonical, cache, squeeze)
-        match_tone = self.sources.pair_tone == "match" and augmentation is not None
+        match_tone = self.sources.pair_tone == "match" and training
         pair_bank = None if pairs is None else PairBank(pairs, canonical, cache, squeeze, match_tone)
-        return SampleDataset(
-            plan, background_bank, reflection_bank, pair_plan, pair_bank, augmentation, self.sources.on_corrupt
-        )
+        return SampleDataset(plan, background_bank, reflection_bank, pair_plan, pair_bank, self.sources.on_corrupt)
 
-    def _fixed(self, keys: Sequence[Key], setting: str) -> BatchLoader:
-        assert self._validation is not None
+    def _datasets(self) -> tuple[SampleDataset, SampleDataset]:
+        """The training's and the validation's samples, their photos on the trainer's device where it keeps them."""
+        self.setup()
+        assert self._train is not None and self._validation is not None
+        if self.loading.cache != "device":
+            return self._train, self._validation
+        device = self._device()
+        if self._kept is None or self._kept.device != device:
+            self._kept, self._stored = kept_on(device, [self._train, self._validation])
+            log.info("%s keeps %s photos, %.2f GB", device, f"{len(self._kept.sizes):,}", self._kept.bytes / 1e9)
+        training, held_out = self._stored
+        return training, held_out
+
+    def _fixed(self, dataset: SampleDataset, keys: Sequence[Key], setting: str) -> BatchLoader:
         batches = FixedBatches(list(keys), self.batches.batch_size, *self._ranks(), setting)
-        return self._loader(self._validation, batches)
+        return self._loader(dataset, batches)
 
     def _loader(self, dataset: SampleDataset, batches: Sampler[list[Key]]) -> BatchLoader:
         workers = self._workers()
@@ -314,7 +324,7 @@ class MixtureDataModule(L.LightningDataModule):
             persistent_workers=workers > 0,
             worker_init_fn=quiet_worker,
             # The shared cache reaches only workers that are forked.
-            multiprocessing_context="fork" if workers and self.loading.cache else None,
+            multiprocessing_context="fork" if workers and self.loading.cache is True else None,
             # The loader draws a number for its workers at each start; not from the global stream.
             generator=torch.Generator(),
         )
@@ -339,12 +349,14 @@ class MixtureDataModule(L.LightningDataModule):
         if self.trainer is None or self._device().type == "cpu":
             return 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(8, max(1, cores // self.trainer.num_devices))
+        # A device that keeps the photos leaves a loader nothing to do but to read the plan.
+        most = 2 if self.loading.cache == "device" else 8
+        return min(most, max(1, cores // self.trainer.num_devices))
 
 
 def whole_pair(epoch: int, k: int) -> PairRecipe:
     """Pair number k as it is, for validation."""
-    return PairRecipe(k, Geometry(0), np.ones(3, np.float32))
+    return PairRecipe(k, Geometry(), np.ones(3, np.float32))
 
 
 def _counts(source: PhotoSource, training: Iterable[Path], held_out: Iterable[Path]) -> dict[str, Any]:

@@ -2,74 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch.utils.data import Dataset
 
-from crrn.data.augment import Augmentation
+from crrn.data.augment import flipped, rotated
+from crrn.data.banks import PairBank, Pairs, Photos, Storage
 from crrn.data.batch import Sample, TakenPair, TwoPhotos
-from crrn.data.pairs import PairSource
+from crrn.data.device import Cut, DevicePhotos, StoredPhoto
 from crrn.data.photos import Photo, PhotoBank, crop_window, resize
 from crrn.data.plan import Geometry, MixingPlan, PairRecipe, Size
 from crrn.data.sampler import Key
-from crrn.data.tone import matched, reflection_above, scaled
 from crrn.errors import DataError
 
 Item = TypeVar("Item")
 
 
-class PairBank:
-    """Real pairs by index, decoded.
-
-    Args:
-        source: the pairs.
-        size, cache, squeeze: see `PhotoBank`.
-        match_tone: fit each background's colour to its photo's, see `crrn.data.tone.matched`.
-    """
-
-    def __init__(
-        self, source: PairSource, size: Size, cache: bool = False, squeeze: bool = True, match_tone: bool = False
-    ) -> None:
-        self.source = source
-        self.match_tone = match_tone
-        pairs = source.pairs
-        self.mixtures = PhotoBank([pair.mixture for pair in pairs], size, cache, squeeze)
-        self.backgrounds = PhotoBank([pair.background for pair in pairs], size, cache, squeeze)
-        reflections = [pair.reflection for pair in pairs if pair.reflection is not None]
-        self.reflections = PhotoBank(reflections, size, cache, squeeze)
-        numbers = {file: number for number, file in enumerate(reflections)}
-        self.reflection_of = [None if pair.reflection is None else numbers[pair.reflection] for pair in pairs]
-
-    def __len__(self) -> int:
-        return len(self.mixtures)
-
-    def __getitem__(self, index: int) -> TakenPair:
-        """Pair number ``index``; not to be written to.
-
-        Raises:
-            DataError: naming a file that cannot be decoded.
-        """
-        number = self.reflection_of[index]
-        mixture, background = self.mixtures[index], self.backgrounds[index]
-        return TakenPair(
-            mixture,
-            matched(background, mixture) if self.match_tone else background,
-            None if number is None else self.reflections[number],
-        )
-
-    def reflection(self, index: int) -> Photo:
-        """The visible reflection of a pair as a photo: the layer itself, or what the photo shows above its
-        background."""
-        number = self.reflection_of[index]
-        if number is not None:
-            return self.reflections[number]
-        return reflection_above(self.mixtures[index], self.backgrounds[index])
-
-
 class SampleDataset(Dataset[Sample | DataError]):
-    """Decodes, crops, resizes and augments the photos of the sample that a key names.
+    """Decodes, crops, resizes, flips and rotates the photos of the sample that a key names.
+
+    Of photos that a device keeps, it only says what the device is to do.
 
     Args:
         plan: tells which two photos a key of a mixture means.
@@ -77,7 +32,6 @@ class SampleDataset(Dataset[Sample | DataError]):
         reflection: likewise.
         pair_plan: tells which pair a key of a pair means.
         pairs: the real pairs; None: there are none.
-        augmentation: None leaves the photos as they are.
         on_corrupt: "error", or "skip" to replace a photo or pair that cannot be decoded by the next good one in its
             list.
     """
@@ -85,11 +39,10 @@ class SampleDataset(Dataset[Sample | DataError]):
     def __init__(
         self,
         plan: MixingPlan,
-        background: PhotoBank,
-        reflection: PhotoBank,
+        background: Photos,
+        reflection: Photos,
         pair_plan: Callable[[int, int], PairRecipe] | None = None,
-        pairs: PairBank | None = None,
-        augmentation: Augmentation | None = None,
+        pairs: Pairs | None = None,
         on_corrupt: str = "error",
     ) -> None:
         self.plan = plan
@@ -97,7 +50,6 @@ class SampleDataset(Dataset[Sample | DataError]):
         self.reflection = reflection
         self.pair_plan = pair_plan
         self.pairs = pairs
-        self.augmentation = augmentation
         self.on_corrupt = on_corrupt
 
     def __getitem__(self, key: Key) -> Sample | DataError:
@@ -124,28 +76,20 @@ class SampleDataset(Dataset[Sample | DataError]):
             background, file = self._photo(self.background, recipe.background, partner, skipped)
             reflection, _ = self._photo(self.reflection, recipe.reflection, file, skipped)
         first, second = recipe.geometry
-        return TwoPhotos(
-            self._placed(background, size, first), self._placed(reflection, size, second), recipe.parameters
-        )
+        return TwoPhotos(placed(background, size, first), placed(reflection, size, second), recipe.parameters)
 
     def _pair(self, key: Key, skipped: list[str]) -> TakenPair:
         assert self.pairs is not None and self.pair_plan is not None
         recipe = self.pair_plan(key.epoch, key.k)
         pair = self._first_good(recipe.pair, self.pairs.__getitem__, skipped)
         size = (key.height, key.width)
-        photos = [None if photo is None else self._placed(photo, size, recipe.geometry) for photo in pair]
-        if (recipe.gains != 1).any():
-            photos = [None if photo is None else scaled(photo, recipe.gains) for photo in photos]
-        mixture, background, reflection = photos
-        assert mixture is not None and background is not None
-        return TakenPair(mixture, background, reflection)
-
-    def _placed(self, photo: Photo, size: Size, geometry: Geometry) -> Photo:
-        """Crops, resizes and augments a photo."""
-        if geometry.scale is not None:
-            photo = photo[crop_window(photo.shape, size, geometry.scale, geometry.position)]
-        photo = resize(photo, size)
-        return photo if self.augmentation is None else self.augmentation(photo, geometry.augmentation)
+        mixture, background, reflection = pair
+        return TakenPair(
+            placed(mixture, size, recipe.geometry),
+            placed(background, size, recipe.geometry),
+            None if reflection is None else placed(reflection, size, recipe.geometry),
+            recipe.gains,
+        )
 
     def _first_good(self, index: int, read: Callable[[int], Item], skipped: list[str]) -> Item:
         """What ``read`` gives of a pair; a corrupt pair is replaced by the next good one."""
@@ -157,10 +101,12 @@ class SampleDataset(Dataset[Sample | DataError]):
             except DataError:
                 if self.on_corrupt == "error":
                     raise
-                skipped.append(str(self.pairs.mixtures.files[number]))
+                skipped.append(str(self.pairs.files[number]))
         raise DataError(f"not one of the {len(self.pairs)} real pairs can be read: replace their files.")
 
-    def _photo(self, bank: PhotoBank, index: int, partner: Path | None, skipped: list[str]) -> tuple[Photo, Path]:
+    def _photo(
+        self, bank: Photos, index: int, partner: Path | None, skipped: list[str]
+    ) -> tuple[Photo | StoredPhoto, Path]:
         """The photo and its file; a corrupt one is replaced by the next good one that is not ``partner``."""
         for step in range(len(bank)):
             number = (index + step) % len(bank)
@@ -174,3 +120,48 @@ class SampleDataset(Dataset[Sample | DataError]):
                     raise
                 skipped.append(str(file))
         raise DataError(f"not one of the {len(bank)} photos from {bank.files[index]} on can be read: replace them.")
+
+
+def placed(photo: Photo | StoredPhoto, size: Size, geometry: Geometry) -> Photo | Cut:
+    """Crop, resize, flip and rotate a photo, or say how the device that keeps it is to do so."""
+    if isinstance(photo, StoredPhoto):
+        return photo.cut(size, geometry)
+    if geometry.scale is not None:
+        photo = photo[crop_window(photo.shape, size, geometry.scale, geometry.position)]
+    photo = resize(photo, size)
+    if geometry.flip:
+        photo = flipped(photo)
+    return rotated(photo, geometry.angle) if geometry.angle else photo
+
+
+def kept_on(device: torch.device, datasets: Sequence[SampleDataset]) -> tuple[DevicePhotos, list[SampleDataset]]:
+    """Decode all photos of some datasets and keep them on a device.
+
+    Returns:
+        The photos, and the same datasets with cuts of these photos in their samples.
+
+    Raises:
+        DataError: the device has not enough memory, or a photo cannot be decoded and ``on_corrupt`` is "error".
+    """
+    storage = Storage()
+    banks = []
+    for data in datasets:
+        assert isinstance(data.background, PhotoBank) and isinstance(data.reflection, PhotoBank)
+        assert data.pairs is None or isinstance(data.pairs, PairBank)
+        background = storage.photos(data.background)
+        reflection = background if data.reflection is data.background else storage.photos(data.reflection)
+        pairs = None if data.pairs is None else storage.pairs(data.pairs, data.plan.uses_pair is not None)
+        banks.append((background, reflection, pairs))
+    kept, places = storage.keep(device, strict=datasets[0].on_corrupt == "error")
+    stored = [
+        SampleDataset(
+            data.plan,
+            background(places),
+            reflection(places),
+            data.pair_plan,
+            pairs and pairs(places),
+            data.on_corrupt,
+        )
+        for data, (background, reflection, pairs) in zip(datasets, banks, strict=True)
+    ]
+    return kept, stored

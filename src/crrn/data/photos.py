@@ -17,6 +17,9 @@ from crrn.errors import DataError
 
 Photo = NDArray[np.uint8]
 
+ANTIALIASED_ABOVE = 1.5
+"""A photo of which a side shrinks by more than this is filtered; elsewhere plain interpolation hardly aliases."""
+
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -132,13 +135,13 @@ def resize(photo: Photo, size: tuple[int, int]) -> Photo:
     height, width = photo.shape[:2]
     if (height, width) == size:
         return photo
-    if max(height / size[0], width / size[1]) > 1.5:
+    if max(height / size[0], width / size[1]) > ANTIALIASED_ABOVE:
         # A triangle filter as wide as the shrinking asks, the same as PIL's bilinear one to a level, in a fifth of the
         # time of that or of OpenCV's area averaging.
         pixels = torch.from_numpy(np.require(photo, requirements="W"))[None].permute(0, 3, 1, 2)
         small = F.interpolate(pixels, size, mode="bilinear", antialias=True)
         return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
-    # Elsewhere plain interpolation hardly aliases, and takes half of that.
+    # Elsewhere plain interpolation takes half of that.
     return np.asarray(cv2.resize(photo, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
@@ -166,7 +169,7 @@ class PhotoBank:
         self._photos: list[Photo] | None = None
         self._filled: NDArray[np.uint8] | None = None
         if cache and self.files:
-            sizes = [size] * len(self.files) if squeeze else [self._size_of(file) for file in self.files]
+            sizes = self.sizes()
             ends = np.cumsum([3 * height * width for height, width in sizes])
             try:
                 memory = np.frombuffer(mmap.mmap(-1, int(ends[-1])), np.uint8)
@@ -197,6 +200,14 @@ class PhotoBank:
             self._photos[index][:] = read_photo(self.files[index], self.size, self.squeeze)
             self._filled[index] = 1
         return self._photos[index]
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """The (height, width) of each photo, from the headers alone.
+
+        Raises:
+            DataError: naming a file whose header cannot be read.
+        """
+        return [self.size if self.squeeze else self._size_of(file) for file in self.files]
 
     def _size_of(self, file: Path) -> tuple[int, int]:
         """The size that `read_photo` gives without decoding."""

@@ -22,17 +22,49 @@ Size = tuple[int, int]
 
 
 class Geometry(NamedTuple):
-    """What is done to one photo.
+    """What is done to one photo: it is cropped, resized to the batch's size, flipped and rotated, in this order.
 
     Attributes:
-        augmentation: the augmentation's seed.
         scale: see `crrn.data.photos.crop_window`; None squeezes the whole photo.
         position: likewise.
+        flip: whether the photo is flipped left to right.
+        angle: degrees by which it is rotated counterclockwise.
     """
 
-    augmentation: int
     scale: float | None = None
     position: tuple[float, float] = (0.0, 0.0)
+    flip: bool = False
+    angle: float = 0.0
+
+
+class Augmentation(NamedTuple):
+    """The ranges from which the geometry of a photo is drawn; the default leaves each photo as it is.
+
+    The paper trains with "image rotation and flipping" and gives no numbers. The angle, the two probabilities of 1/2
+    and the reflected border are our choices; half of the photos are not rotated, as rotating blurs slightly.
+
+    Attributes:
+        scale: (low, high) of the crop's scale, see `crrn.data.settings.Batches`; None squeezes the whole photo.
+        rotate: the largest angle in degrees, to either side; half of the photos are rotated.
+        flip: whether half of the photos are flipped.
+    """
+
+    scale: Sequence[float] | None = None
+    rotate: float = 0.0
+    flip: bool = False
+
+    def draw(self, rng: np.random.Generator) -> Geometry:
+        """Draw the geometry of one photo. It always takes six numbers: no setting changes what another one gives."""
+        flipped, rotated, angle, scale, top, left = (float(number) for number in rng.random(6))
+        return Geometry(
+            scale=None if self.scale is None else self.scale[0] + (self.scale[1] - self.scale[0]) * scale,
+            position=(0.0, 0.0) if self.scale is None else (top, left),
+            flip=self.flip and flipped < 0.5,
+            angle=self.rotate * (2 * angle - 1) if self.rotate and rotated < 0.5 else 0.0,
+        )
+
+
+UNCHANGED = Augmentation()
 
 
 class Recipe(NamedTuple):
@@ -66,7 +98,7 @@ class MixingPlan:
         reflections: the reflection photos.
         draw: gives a formation model's parameters for one mixture from a generator.
         sizes: the batch sizes (height, width) to choose from.
-        scale: range of the crops' scale, see `crrn.data.settings.Batches`; None squeezes the whole photo.
+        augmentation: the ranges of the photos' geometry.
         uses_pair: whether a mixture of these parameters takes the reflection of a real pair; None: none does.
         pairs: draws that pair.
 
@@ -81,14 +113,14 @@ class MixingPlan:
         reflections: Sequence[Path],
         draw: Callable[[np.random.Generator], Drawn],
         sizes: Sequence[Size],
-        scale: Sequence[float] | None = None,
+        augmentation: Augmentation = UNCHANGED,
         uses_pair: Callable[[Drawn], bool] | None = None,
         pairs: PairPlan | None = None,
     ) -> None:
         self.seed = seed
         self.draw = draw
         self.sizes = tuple(sizes)
-        self.scale = scale
+        self.augmentation = augmentation
         self.uses_pair = uses_pair
         self.pairs = pairs
         numbers = {file: number for number, file in enumerate(dict.fromkeys([*backgrounds, *reflections]))}
@@ -116,17 +148,15 @@ class MixingPlan:
     def __call__(self, epoch: int, k: int) -> Recipe:
         """The recipe of mixture k >= 0 of an epoch; k is unbounded."""
         cycle, position = divmod(k, len(self._reflections))
-        rng = generator(self.seed, epoch, Stream.MIXTURE, k)
-        # The augmentation is drawn first: another formation model then still sees the same photos, turned the same way.
-        first, second = rng.integers(2**32, size=2)
-        crops = generator(self.seed, epoch, Stream.CROP, k)
-        parameters = self.draw(rng)
+        # A stream of its own: another formation model still sees the same photos with the same geometry.
+        moves = generator(self.seed, epoch, Stream.GEOMETRY, k)
+        parameters = self.draw(generator(self.seed, epoch, Stream.MIXTURE, k))
         taken = self.uses_pair is not None and self.uses_pair(parameters)
         return Recipe(
             background=int(self._background_index[self._background_order(epoch, k, 1)[0]]),
             reflection=int(self._matching(epoch, cycle)[position]),
             pair=self.pairs(epoch, k).pair if taken and self.pairs is not None else None,
-            geometry=(geometry(int(first), self.scale, crops), geometry(int(second), self.scale, crops)),
+            geometry=(self.augmentation.draw(moves), self.augmentation.draw(moves)),
             parameters=parameters,
         )
 
@@ -182,7 +212,7 @@ class PairPlan:
         seed: any whole number.
         scenes: the scene of each pair.
         by_scene: draws a scene, then one of its pairs; otherwise each pair is equally likely.
-        scale: range of the crops' scale, see `crrn.data.settings.Batches`; None squeezes the whole photo.
+        augmentation: the ranges of the geometry, which is the same for both photos of a pair.
         jitter: largest change of the exposure, and of each channel's gain, as a share.
     """
 
@@ -191,14 +221,14 @@ class PairPlan:
         seed: int,
         scenes: Sequence[str],
         by_scene: bool = True,
-        scale: Sequence[float] | None = None,
+        augmentation: Augmentation = UNCHANGED,
         jitter: float = 0.0,
     ) -> None:
         self.seed = seed
         names = dict.fromkeys(scenes) if by_scene else {}
         # Without scenes, one group holds all.
         self.groups = [[n for n, own in enumerate(scenes) if own == name] for name in names] or [[*range(len(scenes))]]
-        self.scale = scale
+        self.augmentation = augmentation
         self.jitter = jitter
 
     def __call__(self, epoch: int, k: int) -> PairRecipe:
@@ -206,16 +236,9 @@ class PairPlan:
         rng = generator(self.seed, epoch, Stream.PAIR, k)
         group = self.groups[int(rng.integers(len(self.groups)))]
         pair = group[int(rng.integers(len(group)))]
-        drawn = geometry(int(rng.integers(2**32)), self.scale, rng)
+        drawn = self.augmentation.draw(rng)
         changes = 1 + self.jitter * rng.uniform(-1, 1, size=4)
         return PairRecipe(pair, drawn, (changes[0] * changes[1:]).astype(np.float32))
-
-
-def geometry(augmentation: int, scale: Sequence[float] | None, rng: np.random.Generator) -> Geometry:
-    """Draws one photo's crop; where the whole photo is squeezed, nothing is drawn."""
-    if scale is None:
-        return Geometry(augmentation)
-    return Geometry(augmentation, float(rng.uniform(scale[0], scale[1])), (float(rng.random()), float(rng.random())))
 
 
 class Stream(IntEnum):
@@ -225,7 +248,7 @@ class Stream(IntEnum):
     SIZE = 1
     BACKGROUND = 2
     REFLECTION = 3
-    CROP = 4
+    GEOMETRY = 4
     PAIR = 5
 
 

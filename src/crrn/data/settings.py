@@ -102,8 +102,8 @@ class Batches:
         samples_per_epoch: the paper's 14,754.
         scale: None squeezes each photo, whole, to the batch's size, as the paper's experiments do. (low, high) crops a
             window of the batch's aspect ratio; its sides are U[low, high] of those of the largest such window.
-        rotate: largest angle of the augmentation, in degrees (our choice).
-        flip: whether the augmentation flips left to right.
+        rotate: the largest angle by which a photo is rotated, in degrees (our choice).
+        flip: whether half of the photos are flipped left to right.
         repeat: train on the first so many batches again and again, to see whether a network can learn at all.
     """
 
@@ -176,16 +176,18 @@ class Validation:
 
 @dataclass(frozen=True)
 class Loading:
-    """How photos are read; nothing here changes a batch.
+    """How photos are read; nothing here changes which samples a batch has.
 
     Attributes:
         num_workers: worker processes; None means none on a CPU, where a thread makes the next batch while the present
             one is trained on, and on a GPU the cores shared by its devices, at most 8.
-        cache: keep the decoded photos in memory.
+        cache: False decodes a photo each time it is needed. True keeps decoded photos in the computer's memory.
+            "device" decodes all photos at the start, keeps them in the device's memory, and crops, resizes, flips and
+            rotates them there; the images then differ from the others by rounding.
     """
 
     num_workers: int | None = None
-    cache: bool = False
+    cache: bool | str = False
 
     def __post_init__(self) -> None:
         if self.num_workers is not None and self.num_workers < 0:
@@ -193,6 +195,8 @@ class Loading:
                 f"data.loading.num_workers={self.num_workers} is not a number of processes: give 0 or more, or null "
                 "for the default."
             )
+        if self.cache not in (False, True, "device"):
+            raise ConfigError(f"data.loading.cache={self.cache!r} is unknown: choose false, true or device.")
 
 
 def one_of(name: str, value: str, options: Sequence[str]) -> None:

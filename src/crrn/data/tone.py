@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from crrn.data.photos import Photo
 
@@ -34,6 +35,19 @@ def scaled(photo: Photo, gains: NDArray[np.float32]) -> Photo:
     """A photo (H, W, 3) whose linear light is multiplied by a gain for each channel (3,)."""
     table = encode(linear_levels()[:, None] * gains)
     return np.stack([table[photo[..., channel], channel] for channel in range(3)], axis=-1)
+
+
+def exposed(images: Tensor, gains: Tensor) -> Tensor:
+    """Images whose linear light is multiplied by a gain for each channel: `scaled` for a batch of tensors.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        gains: (N, 3), positive.
+
+    Returns:
+        (N, 3, H, W) in [0, 1], new memory.
+    """
+    return (images * gains.pow(1 / GAMMA)[..., None, None]).clamp_(max=1)
 
 
 def matched(background: Photo, mixture: Photo) -> Photo:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crrn.data.plan import Geometry, MixingPlan
+from crrn.data.plan import Augmentation, Geometry, MixingPlan, Stream, generator
 from crrn.errors import DataError
 from crrn.mixing import PaperMixing
 
@@ -16,14 +16,12 @@ def photos(count: int, first: int = 0) -> list[Path]:
 
 
 def plan(backgrounds: int = 7, reflections: int = 5, seed: int = 0, first_reflection: int = 1000) -> MixingPlan:
-    return MixingPlan(seed, photos(backgrounds), photos(reflections, first_reflection), PaperMixing().draw, SIZES)
+    files = photos(backgrounds), photos(reflections, first_reflection)
+    return MixingPlan(seed, *files, PaperMixing().draw, SIZES, Augmentation([0.5, 1], rotate=10, flip=True))
 
 
 def recipes(plan: MixingPlan, count: int, epoch: int = 0) -> list[tuple[object, ...]]:
-    return [
-        (r.background, r.reflection, tuple(part.augmentation for part in r.geometry), *r.parameters.values())
-        for r in map_k(plan, count, epoch)
-    ]
+    return [(r.background, r.reflection, r.geometry, *r.parameters.values()) for r in map_k(plan, count, epoch)]
 
 
 def map_k(plan: MixingPlan, count: int, epoch: int = 0) -> list:
@@ -35,18 +33,18 @@ def test_a_recipe_depends_on_seed_epoch_and_k_alone() -> None:
     np.random.default_rng()  # noise between: no global stream is read
     other = plan()
     backwards = [other(0, k) for k in reversed(range(40))][::-1]
-    assert forwards == [
-        (r.background, r.reflection, tuple(part.augmentation for part in r.geometry), *r.parameters.values())
-        for r in backwards
-    ]
+    assert forwards == [(r.background, r.reflection, r.geometry, *r.parameters.values()) for r in backwards]
 
 
 def test_known_values() -> None:
     """Pinned: if this fails, no run made before can be repeated or resumed."""
     recipe = plan(backgrounds=900, reflections=300, seed=42)(3, 1234)
     assert recipe[:3] == (272, 197, None)
-    assert recipe.geometry == (Geometry(2718546683), Geometry(3965572508))
-    assert recipe.parameters == pytest.approx({"alpha": 0.9345235526608328, "beta": 0.45117715309295414})
+    assert recipe.geometry == (
+        Geometry(0.6559933016803129, (0.12247000664015095, 0.6616236599030914), True, -2.5288655427720586),
+        Geometry(0.680585562528981, (0.44151355613024035, 0.5162524717168351), False, 5.829386391040108),
+    )
+    assert recipe.parameters == pytest.approx({"alpha": 0.9846613599282206, "beta": 0.3690471053216654})
     assert [plan(seed=42).size(3, batch)[0] for batch in range(8)] == [224, 224, 224, 96, 96, 96, 224, 224]
 
 
@@ -103,9 +101,45 @@ def test_parameters_are_in_range_and_spread_over_it() -> None:
 
 
 def test_the_formation_model_changes_neither_photos_nor_augmentation() -> None:
-    other = MixingPlan(0, photos(7), photos(5, 1000), lambda rng: {"x": rng.normal()}, SIZES)
+    augmentation = Augmentation([0.5, 1], rotate=10, flip=True)
+    other = MixingPlan(0, photos(7), photos(5, 1000), lambda rng: {"x": rng.normal()}, SIZES, augmentation)
     for k in range(20):
-        assert plan()(0, k)[:3] == other(0, k)[:3]
+        assert plan()(0, k)[:4] == other(0, k)[:4]
+
+
+def drawn(augmentation: Augmentation, count: int = 4000) -> list[Geometry]:
+    return [augmentation.draw(generator(1, 0, Stream.GEOMETRY, k)) for k in range(count)]
+
+
+def test_flips_and_rotations_are_independent_halves_and_angles_fill_their_range() -> None:
+    made = drawn(Augmentation(rotate=10, flip=True))
+    flips = np.array([geometry.flip for geometry in made])
+    angles = np.array([geometry.angle for geometry in made])
+    for share in (flips.mean(), (angles != 0).mean(), 2 * (flips & (angles != 0)).mean()):
+        assert share == pytest.approx(0.5, abs=0.035)  # four standard deviations
+    turned = angles[angles != 0]
+    assert -10 <= turned.min() < -9.9 and 9.9 < turned.max() <= 10
+    assert turned.mean() == pytest.approx(0, abs=0.6)
+    assert {geometry.scale for geometry in made} == {None}
+
+
+def test_crops_fill_their_range() -> None:
+    made = drawn(Augmentation(scale=[0.5, 0.8]))
+    for values, low, high in (
+        ([geometry.scale for geometry in made], 0.5, 0.8),
+        ([geometry.position[0] for geometry in made], 0, 1),
+        ([geometry.position[1] for geometry in made], 0, 1),
+    ):
+        assert low <= min(values) < low + 0.01 and high - 0.01 < max(values) <= high
+        assert np.mean(values) == pytest.approx((low + high) / 2, abs=0.02 * (high - low) + 0.01)
+
+
+def test_one_setting_of_the_geometry_leaves_the_others_draws_alone() -> None:
+    whole = drawn(Augmentation([0.5, 1], rotate=10, flip=True), 50)
+    assert [g.flip for g in drawn(Augmentation(flip=True), 50)] == [g.flip for g in whole]
+    assert [g.angle for g in drawn(Augmentation(rotate=10), 50)] == [g.angle for g in whole]
+    assert [g.scale for g in drawn(Augmentation([0.5, 1]), 50)] == [g.scale for g in whole]
+    assert drawn(Augmentation(), 5) == [Geometry()] * 5
 
 
 def test_both_sizes_are_equally_likely() -> None:
