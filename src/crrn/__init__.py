@@ -1,6 +1,30 @@
-"""crrn: reflection removal with PyTorch, after CRRN (Wan et al., CVPR 2018).
+"""Remove reflections from photos that were taken through glass.
 
-`import crrn` is light: torch is imported when a name is first asked for.
+Remove a reflection::
+
+    import crrn
+
+    clean = crrn.remove("photo.jpg")  # a path gives a PIL image, and writes nothing
+    clean.save("clean.jpg")
+    clean = crrn.remove(image)  # a PIL image, a NumPy array or a tensor gives the same kind
+
+Choose how::
+
+    crrn.models()  # the models that there are, each with a line about it
+    crrn.remove(image, model="yl19")
+    crrn.remove(image, strength=60)  # 0 is the photo, 100 the estimate
+    clean, reflection = crrn.remove(image, return_reflection=True)
+
+Use a network in PyTorch::
+
+    network = crrn.load("runs/NAME")  # or crrn.load() for the default that ships
+    layers = network(mixture)  # (N, 3, H, W) in [0, 1]; layers.background, .reflection, .gradient
+    network = crrn.CRRN(width=0.5)  # untrained: its background is its input
+
+In a shell, ``python -m src.predict input=photo.jpg output=clean`` does the same for photos, folders and videos.
+
+The networks are those of CRRN (Wan et al., CVPR 2018) and CEILNet (Fan et al., ICCV 2017). ``import crrn`` is light:
+PyTorch is imported when a name that needs it is first used.
 """
 
 from __future__ import annotations
@@ -11,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crrn.catalogue import models
     from crrn.inference.hub import from_pretrained, save_pretrained
+    from crrn.inference.remove import remove
     from crrn.layers import Layers
     from crrn.nets import CRRN, CEILNet, GiN, IiN, build_network
     from crrn.removers import load
@@ -28,6 +53,7 @@ __all__ = [
     "from_pretrained",
     "load",
     "models",
+    "remove",
     "save_pretrained",
 ]
 
@@ -41,6 +67,7 @@ _HOMES = {
     "from_pretrained": ("crrn.inference.hub", "from_pretrained"),
     "load": ("crrn.removers", "load"),
     "models": ("crrn.catalogue", "models"),
+    "remove": ("crrn.inference.remove", "remove"),
     "save_pretrained": ("crrn.inference.hub", "save_pretrained"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -78,11 +79,7 @@ class Predictor:
         working_size: int | str | None = "auto",
         strength: float | None = None,
     ) -> None:
-        estimates: Sequence[str] = getattr(remover, "estimates", ("background",))
-        self.layers = tuple(layers) if layers is not None else tuple(estimates)
-        for layer in self.layers:
-            if layer not in estimates:
-                raise ConfigError(f"this remover estimates no {layer}, only {' and '.join(estimates)}.")
+        self.layers = _estimated(remover, layers)
         if memory != "auto" and (isinstance(memory, str | bool) or not 0 < memory < math.inf):
             raise ConfigError(f"memory={memory} is no limit: give auto, or a positive number of GB.")
         if overlap <= 0 or overlap != int(overlap):
@@ -103,6 +100,19 @@ class Predictor:
         self.precision = precision
         state = next(iter([*remover.parameters(), *remover.buffers()]), None)
         self.device = state.device if state is not None else torch.device("cpu")
+
+    def but(
+        self,
+        *,
+        layers: Sequence[str] | None = None,
+        working_size: int | str | None = "auto",
+        strength: float | None = None,
+    ) -> Predictor:
+        """A predictor of the same remover with other settings, as of the class; the weights are shared."""
+        other = copy.copy(self)
+        other.layers = _estimated(self.remover, layers)
+        other.prediction = prediction_of(self.remover).chosen(working_size, strength)
+        return other
 
     def __call__(self, mixture: Tensor, progress: Callable[[float], object] | None = None) -> Layers:
         """Estimate the wanted layers.
@@ -237,6 +247,15 @@ class Predictor:
             name: layer.clone() if layer.untyped_storage().data_ptr() == own else layer.float()
             for name, layer in wanted.items()
         }
+
+
+def _estimated(remover: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
+    """The layers that are wanted of a remover; all where None are named."""
+    estimates: Sequence[str] = getattr(remover, "estimates", ("background",))
+    for layer in layers or ():
+        if layer not in estimates:
+            raise ConfigError(f"this remover estimates no {layer}, only {' and '.join(estimates)}.")
+    return tuple(estimates if layers is None else layers)
 
 
 def _turned(image: Tensor, k: int, flipped: bool) -> Tensor:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import VGG16_Weights
-from torchvision.models.vgg import make_layers
 
 from crrn.errors import WeightsError
 from crrn.nets.blocks import initialise, scaled
@@ -44,10 +42,14 @@ class VGG16(nn.Module):
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         self.channels = [scaled(channels, width, "net.encoder_width") for channels in CHANNELS]
-        plan: list[str | int] = []
+        layers: list[nn.Module] = []
+        before = 3
         for channels, convolutions in zip(self.channels, CONVOLUTIONS, strict=True):
-            plan += [channels] * convolutions + ["M"]
-        self.features = make_layers(plan)
+            for _ in range(convolutions):
+                layers += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU(inplace=True)]
+                before = channels
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
         # Saved with the weights, so that a network built on the meta device gets them from its file.
         self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1))
         self.register_buffer("std", torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1))
@@ -81,6 +83,8 @@ def imagenet_file() -> Path:
     Raises:
         WeightsError: it cannot be downloaded.
     """
+    from torchvision.models import VGG16_Weights  # here: it takes as long to import as torch does
+
     url: str = VGG16_Weights.IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.exists():
