@@ -318,7 +318,7 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_shipped_experiment_takes_a_step(train: Train, photos: Path, tmp_path: Path, experiment: str) -> None:
     overrides = [override for override in tiny(photos) if not override.startswith("data=")]
-    if experiment == "photo":
+    if experiment in ("photo", "finetune"):
         overrides += [
             f"data.sources.pairs=[{photos / 'pairs'}]",
             "data.sources.pair_share=0.5",
