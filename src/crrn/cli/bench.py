@@ -5,34 +5,17 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import DictConfig
-
-from crrn.cli.config import build, config_folder, register_resolvers, settings_of
-from crrn.errors import ConfigError, CrrnError
+from crrn.cli.command import run
+from crrn.cli.config import build
+from crrn.errors import ConfigError
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed; a target that is missed is no failure."""
-    failures: list[CrrnError] = []
-    register_resolvers()
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="bench")(
-        partial(job, failures=failures)
-    )()
-    sys.exit(1 if failures else 0)
-
-
-def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
-    """One benchmark; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
-    try:
-        bench(**settings_of(cfg, bench))
-    except CrrnError as error:
-        failures.append(error)
-        print(f"error: {error}", file=sys.stderr)
+    run("bench", bench)
 
 
 def bench(

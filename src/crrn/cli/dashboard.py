@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
 
-import hydra
-from omegaconf import DictConfig
-
-from crrn.cli.config import config_folder, settings_of
-from crrn.errors import ConfigError, CrrnError, RunError
+from crrn.cli.command import run
+from crrn.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
@@ -23,16 +19,7 @@ METRICS = ("background_ssim", "background_si", "reflection_ssim", "reflection_si
 
 def main() -> None:
     """The command. Exits with status 1 on wrong input or where W&B cannot be reached."""
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="dashboard")(job)()
-
-
-def job(cfg: DictConfig) -> None:
-    """Builds and saves the workspace."""
-    try:
-        save_dashboard(**settings_of(cfg, save_dashboard))
-    except CrrnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    run("dashboard", save_dashboard)
 
 
 def save_dashboard(*, entity: str | None, project: str, group: str | None) -> None:

@@ -9,33 +9,16 @@ import signal
 import socket
 import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import DictConfig
-
-from crrn.cli.config import config_folder, settings_of
-from crrn.errors import ConfigError, CrrnError, RunError
+from crrn.cli.command import run
+from crrn.errors import ConfigError, RunError
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
-    failures: list[CrrnError] = []
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="demo")(
-        partial(job, failures=failures)
-    )()
-    sys.exit(1 if failures else 0)
-
-
-def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
-    """The demo; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
-    try:
-        demo(**settings_of(cfg, demo))
-    except CrrnError as error:
-        failures.append(error)
-        print(f"error: {error}", file=sys.stderr)
+    run("demo", demo)
 
 
 def demo(

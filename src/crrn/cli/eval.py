@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
-from omegaconf import DictConfig
-
-from crrn.cli.config import build, config_folder, refuse_unknown, register_resolvers, settings_of, stoppable
-from crrn.errors import ConfigError, CrrnError
+from crrn.cli.command import run
+from crrn.cli.config import build, refuse_unknown
+from crrn.errors import ConfigError
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
-    failures: list[CrrnError] = []
-    register_resolvers()
-    with stoppable("the same command goes on with what is left"):
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="eval")(
-            partial(job, failures=failures)
-        )()
-    sys.exit(1 if failures else 0)
-
-
-def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
-    """One evaluation; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
-    try:
-        evaluate(**settings_of(cfg, evaluate))
-    except CrrnError as error:
-        failures.append(error)
-        print(f"error: {error}", file=sys.stderr)
+    run("eval", evaluate, says="the same command goes on with what is left")
 
 
 def evaluate(

@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import logging
-import sys
-from functools import partial
 from pathlib import Path
 
-import hydra
-from omegaconf import DictConfig
-
 from crrn.catalogue import METHODS, default_model
-from crrn.cli.config import config_folder, quoted, settings_of
-from crrn.errors import ConfigError, CrrnError
+from crrn.cli.command import run
+from crrn.errors import ConfigError
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
-    failures: list[CrrnError] = []
-    sys.argv[1:] = quoted(sys.argv[1:], ("checkpoint", "output"))
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="export")(
-        partial(job, failures=failures)
-    )()
-    sys.exit(1 if failures else 0)
-
-
-def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
-    """One export; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
-    try:
-        export(**settings_of(cfg, export))
-    except CrrnError as error:
-        failures.append(error)
-        print(f"error: {error}", file=sys.stderr)
+    run("export", export, ("checkpoint", "output"))
 
 
 def export(

@@ -5,14 +5,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
-from omegaconf import DictConfig
-
-from crrn.cli.config import build, config_folder, register_resolvers, settings_of, stoppable
+from crrn.cli.command import run
+from crrn.cli.config import build
 from crrn.errors import ConfigError, CrrnError, DataError
 
 if TYPE_CHECKING:
@@ -26,23 +23,7 @@ SHOWN = 10
 
 def main() -> None:
     """The command. Exits with status 1 where it failed or, with strict, something is wrong with the data."""
-    failures: list[CrrnError] = []
-    register_resolvers()
-    with stoppable("nothing is half-done; give the same command again"):
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="prepare")(
-            partial(job, failures=failures)
-        )()
-    sys.exit(1 if failures else 0)
-
-
-def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
-    """One preparation; each error that the user's input caused is printed as one sentence and kept in ``failures``."""
-    try:
-        failures += prepare(**settings_of(cfg, prepare))
-    except CrrnError as error:
-        failures.append(error)
-    for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
+    run("prepare", prepare, says="nothing is half-done; give the same command again")
 
 
 def prepare(

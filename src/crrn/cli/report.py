@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
-import hydra
-from omegaconf import DictConfig
-
-from crrn.cli.config import config_folder, settings_of
-from crrn.errors import ConfigError, CrrnError
+from crrn.cli.command import run
+from crrn.errors import ConfigError
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
-    failures: list[CrrnError] = []
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="report")(
-        partial(job, failures=failures)
-    )()
-    sys.exit(1 if failures else 0)
-
-
-def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
-    """One report; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
-    try:
-        report(**settings_of(cfg, report))
-    except CrrnError as error:
-        failures.append(error)
-        print(f"error: {error}", file=sys.stderr)
+    run("report", report)
 
 
 def report(

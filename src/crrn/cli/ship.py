@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from functools import partial
 from pathlib import Path
 
-import hydra
-from omegaconf import DictConfig
-
-from crrn.cli.config import config_folder, quoted, settings_of
-from crrn.errors import ConfigError, CrrnError
+from crrn.cli.command import run
+from crrn.errors import ConfigError
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
-    failures: list[CrrnError] = []
-    sys.argv[1:] = quoted(sys.argv[1:], ("about", "checkpoint", "fails", "folder", "time"))
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="ship")(
-        partial(job, failures=failures)
-    )()
-    sys.exit(1 if failures else 0)
-
-
-def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
-    """One call; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
-    try:
-        ship(**settings_of(cfg, ship))
-    except CrrnError as error:
-        failures.append(error)
-        print(f"error: {error}", file=sys.stderr)
+    run("ship", ship, ("about", "checkpoint", "fails", "folder", "time"))
 
 
 def ship(
