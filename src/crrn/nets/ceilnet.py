@@ -159,7 +159,7 @@ class ImageNet(Cascaded):
         background = self.infer(torch.cat((mixture, edges), dim=1)).to(mixture.dtype)
         return Layers(background, mixture - background)
 
-    def taught(self, mixture: Tensor, background: Tensor) -> Layers:
+    def training_forward(self, mixture: Tensor, background: Tensor) -> Layers:
         """The estimate given the edges of the true background."""
         return self(mixture, edge_map(background))
 

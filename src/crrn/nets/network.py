@@ -26,8 +26,8 @@ class Network(Remover):
         """
         return {"joint": self}
 
-    def taught(self, mixture: Tensor, background: Tensor) -> Layers:
-        """The estimate in training and in validation: the network's own, unless it is taught with the truth.
+    def training_forward(self, mixture: Tensor, background: Tensor) -> Layers:
+        """The estimate in training and in validation: the network's own, unless it trains with the truth as an input.
 
         Args:
             mixture, background: (N, 3, H, W) in [0, 1]; the second is what the first is to be freed to.

@@ -104,8 +104,8 @@ class StageTraining(L.LightningModule):
         return self.net(mixture)
 
     def estimate(self, batch: Mixture) -> Layers:
-        """Estimates the layers of a batch as the stage's validation does; a network may be taught with the truth."""
-        return self.net.taught(batch.mixture, batch.background)
+        """Estimates the layers of a batch as the stage's validation does."""
+        return self.net.training_forward(batch.mixture, batch.background)
 
     def targets(self, batch: Mixture, needed: Iterable[str] = Layers._fields) -> Layers:
         """The ground truth of a batch; the gradient of B is computed here, from tensors, and only when needed."""

@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from crrn.image import comparison
+from crrn.image import comparison_kernel
 from crrn.image.comparison import Weights, compare
 
 WEIGHTS = [Weights(ssim=0.8, l1=1), Weights(ssim=1), Weights(si=1.5), Weights(0.5, 0.7, 0.2), Weights(l1=2)]
@@ -35,8 +35,8 @@ def test_blocks_change_nothing(monkeypatch, shape):
         return total, *values.values(), *torch.autograd.grad(total, (x, y))
 
     whole = results()
-    monkeypatch.setattr(comparison, "BLOCK", 2**13)
-    monkeypatch.setattr(comparison, "STRIP", 1)
+    monkeypatch.setattr(comparison_kernel, "BLOCK", 2**13)
+    monkeypatch.setattr(comparison_kernel, "STRIP", 1)
     torch.testing.assert_close(results(), whole, rtol=1e-12, atol=1e-15)
 
 

@@ -105,10 +105,10 @@ def test_losses_of_thin_images_are_finite(size):
     assert estimate.grad.isfinite().all()
 
 
-def test_image_network_is_taught_with_the_true_edges():
+def test_the_image_network_trains_with_the_true_edges():
     network = ImageNet(WIDTH).eval()
     mixture, background = torch.rand(2, 1, 3, 12, 14)
-    taught = network.taught(mixture, background).background
+    taught = network.training_forward(mixture, background).background
     torch.testing.assert_close(taught, network(mixture, edge_map(background)).background, rtol=0, atol=0)
     assert not torch.allclose(taught, network(mixture).background)
 
@@ -157,7 +157,7 @@ def test_learns_to_remove_a_reflection():
     losses = []
     for _ in range(60):
         adam.zero_grad()
-        loss = image_loss(network.taught(mixture, background).background, background)
+        loss = image_loss(network.training_forward(mixture, background).background, background)
         loss.backward()
         adam.step()
         losses.append(loss.item())
