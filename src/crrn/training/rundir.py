@@ -12,18 +12,17 @@ runs/NAME/
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
-import os
 import weakref
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
+from filelock import BaseFileLock
 from lightning.pytorch.utilities import rank_zero_only
 
+from crrn.claims import claim
 from crrn.errors import CheckpointError, RunError
 from crrn.files import remove_leftovers, write_atomically
 from crrn.provenance import provenance
@@ -66,7 +65,7 @@ class RunDirectory:
         if not writes:
             self.known = self._read()
             return
-        weakref.finalize(self, os.close, lock(self.path))
+        weakref.finalize(self, claim_run(self.path).release)
         known = self.known = self._read()
         if known and resume is None:
             raise RunError(
@@ -125,32 +124,21 @@ def stage_folder(trainer: L.Trainer, module: L.LightningModule) -> Path:
     return Path(trainer.default_root_dir) / str(getattr(module, "name", ""))
 
 
-def lock(folder: Path) -> int:
-    """Claims a run directory for this process, until the process ends in whatever way: two that go on with one run
-    would write over each other's checkpoints. Processes forked from this one do not hold the claim.
-
-    Returns:
-        The descriptor of the file whose being open is the claim.
+def claim_run(folder: Path) -> BaseFileLock:
+    """Claim a run directory for this process: two that resume one run would write over each other's checkpoints.
 
     Raises:
         RunError: another process holds it, or the folder cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        claim = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT)
+        return claim(
+            folder / LOCK,
+            f"Another process is training {folder} at this moment; wait for its end, stop it, or start another run "
+            "beside it by name=NEW.",
+        )
     except OSError as error:
         raise RunError(f"Cannot write into {folder}: {error.strerror}; set run_root=DIR.") from error
-    try:
-        fcntl.lockf(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EAGAIN):
-            os.close(claim)
-            raise RunError(
-                f"Another process is training {folder} at this moment; wait for its end, stop it, or start another run "
-                "beside it by name=NEW."
-            ) from error
-        # A file system without locks: nothing can be claimed there.
-    return claim
 
 
 def check_resume_path(resume: str | None) -> Path | None:

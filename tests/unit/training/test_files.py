@@ -98,8 +98,8 @@ def test_a_run_directory_is_never_taken_over(tmp_path: Path, caplog: pytest.LogC
     assert "net.width: 0.5 -> 0.25" in caplog.text
     assert (tmp_path / "run" / "config.yaml").read_text() == "seed: 1"
     # another process is writing it
-    script = "import sys, time; from pathlib import Path; from crrn.training.rundir import lock\n"
-    script += "claim = lock(Path(sys.argv[1])); print('claimed', flush=True); time.sleep(600)"
+    script = "import sys, time; from pathlib import Path; from crrn.training.rundir import claim_run\n"
+    script += "claim = claim_run(Path(sys.argv[1])); print('claimed', flush=True); time.sleep(600)"
     (tmp_path / "busy").mkdir()
     other = subprocess.Popen([sys.executable, "-c", script, tmp_path / "busy"], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None and other.stdout.readline() == "claimed\n"

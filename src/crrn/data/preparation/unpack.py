@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import lzma
-import os
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from crrn.claims import claim
 from crrn.data.benchmarks.case import Progress
 from crrn.errors import DataError, RunError
 
@@ -100,28 +99,26 @@ def _facts(archive: Path, progress: Progress) -> dict[str, Any]:
 
 @contextmanager
 def _workshop(target: Path) -> Iterator[Path]:
-    """An empty folder beside the target, held by this process alone; what a killed one left in it is thrown away."""
+    """An empty folder beside the target, claimed by this process; what a killed one left in it is thrown away."""
     folder = target.with_name(f".{target.name}.unpacking")
+    lock = folder.with_suffix(".lock")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        claimed = claim(lock, f"Another process unpacks to {target} just now: wait for it.")
     except OSError as error:
         raise RunError(f"Cannot write beside {target}: {error.strerror or error}.") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for child in folder.iterdir():
-            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
-        try:
-            yield folder
-        finally:
-            if folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino:
-                shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError as error:
-        raise RunError(f"Another process unpacks to {target} just now: wait for it.") from error
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir()
+        yield folder
     except OSError as error:
         raise RunError(f"Cannot unpack to {target}: {error.strerror or error}; nothing is left behind.") from error
     finally:
-        os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # Windows removes no open file
+            lock.unlink()
+        claimed.release()
 
 
 class _Budget:
