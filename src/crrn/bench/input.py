@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -20,12 +21,13 @@ from crrn.data.batch import Batch, collate, form
 from crrn.data.dataset import SampleDataset
 from crrn.data.photos import Photo
 from crrn.data.plan import Size
-from crrn.data.settings import Batches, Loading, parse_size
+from crrn.data.settings import Batches, Loading, Sources, parse_size
 from crrn.data.sources import PhotoSource, folder
 from crrn.errors import DataError
 from crrn.mixing import CEILNetMixing, Mixture, PhotoMixing
 
 CACHED = "crrn, cached"
+MIXTURES, PAIRS = "crrn, mixtures", "crrn, real pairs"
 
 
 class InputSuite:
@@ -73,9 +75,9 @@ class InputSuite:
             race_models(bench, self.mixing, ready_photos(first.load()))
             for size in self.sizes:
                 for name, files in sets.items():
-                    self._from_files(bench, name, files, size)
+                    self._from_files(bench, name, files, size, Path(temporary))
 
-    def _from_files(self, bench: Bench, name: str, files: list[Path], size: Size) -> None:
+    def _from_files(self, bench: Bench, name: str, files: list[Path], size: Size, folder: Path) -> None:
         plain, cached, augmented = (
             Pipeline(files, size, self.batch, cache, augment)
             for cache, augment in ((False, False), (True, False), (True, True))
@@ -90,6 +92,15 @@ class InputSuite:
             difference=mean_photo_difference,
             incomparable=[f"{CACHED}, augmented"],
         )
+        pairs = pairs_of(files[: 3 * self.batch], Path(tempfile.mkdtemp(dir=folder)))
+        race(
+            f"mixtures and real pairs of {where}",
+            {MIXTURES: plain.make, PAIRS: Pipeline(files, size, self.batch, pairs=pairs).make},
+            reference=MIXTURES,
+            tolerance=0,
+            incomparable=[PAIRS],
+            targets={PAIRS: 1},
+        )
         race(
             f"to mixtures of {where}",
             {FIELD: plain.field_make, OURS: plain.make, CACHED: cached.make},
@@ -103,7 +114,15 @@ class InputSuite:
 class Pipeline:
     """One batch of mixtures, made by the product's data module or in the field's way, from the same recipes."""
 
-    def __init__(self, files: list[Path], size: Size, batch: int, cache: bool = False, augment: bool = False) -> None:
+    def __init__(
+        self,
+        files: list[Path],
+        size: Size,
+        batch: int,
+        cache: bool = False,
+        augment: bool = False,
+        pairs: Path | None = None,
+    ) -> None:
         self.size = size
         half = len(files) // 2
         self.module = MixtureDataModule(
@@ -111,6 +130,7 @@ class Pipeline:
             PhotoSource("reflections", tuple(files[half:])),
             CEILNetMixing(),
             seed=2018,
+            sources=Sources(pairs=[pairs], pair_share=1) if pairs else Sources(),
             batches=Batches(
                 batch_size=batch,
                 sizes=[f"{size[0]}x{size[1]}"],
@@ -162,6 +182,15 @@ class Pipeline:
     def field_make(self) -> Mixture:
         """Files to mixtures in the field's way."""
         return self.field_mix(self.field_load())
+
+
+def pairs_of(files: Sequence[Path], root: Path) -> Path:
+    """A folder of pairs, of each file with itself: what they cost does not depend on what they show."""
+    for role in ("blended", "transmission_layer"):
+        (root / role).mkdir()
+        for file in files:
+            shutil.copy(file, root / role)
+    return root
 
 
 def ready_photos(batch: Batch) -> list[tuple[Photo, Photo]]:
