@@ -44,7 +44,7 @@ def main(checkpoint: str | None = None) -> None:
     reflection = layer(skimage.data.astronaut(), (60, 0, 420, 260))
     reflection = 0.4 * filter_separable(reflection, gaussian_kernel(21, 3.0), "reflect")
     mixture = (background + reflection).clamp(0, 1)
-    print("| | SSIM | SI | PSNR (dB) | the same after brightness=mean | s |\n|---|---:|---:|---:|---:|---:|")
+    print("| | SSIM | SI | PSNR (dB) | PSNR with brightness=mean | Time (s) |\n|---|---:|---:|---:|---:|---:|")
     for label, name in {**METHODS, **({"fy17": checkpoint} if checkpoint else {})}.items():
         remover = load_remover(name)
         began = time.perf_counter()
