@@ -42,14 +42,17 @@ python_maximum_signature_line_length = 88
 html_theme = "furo"
 html_title = "crrn"
 html_show_sphinx = False
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
 
 def experiments_inside(app: Sphinx, page: str, source: list[str]) -> None:
-    """Links to the repository's ../experiments lead to their copy in this folder."""
-    source[0] = re.sub(r"\]\((?:\.\./)+experiments/", f"]({'../' * page.count('/')}experiments/", source[0])
+    """Links between docs/ and experiments/ lead to the copy of experiments/ in this folder, and back."""
+    up = "../" * page.count("/")
+    source[0] = re.sub(r"\]\((?:\.\./)+experiments/", f"]({up}experiments/", source[0])
+    source[0] = re.sub(r"\]\((?:\.\./)+docs/", f"]({up}", source[0])
 
 
 def bars_literal(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
