@@ -21,7 +21,7 @@ Use a network in PyTorch::
     layers = network(mixture)  # (N, 3, H, W) in [0, 1]; layers.background, .reflection, .gradient
     network = crrn.CRRN(width=0.5)  # untrained: its background is its input
 
-In a shell, ``python -m src.predict input=photo.jpg output=clean`` does the same for photos, folders and videos.
+In a shell, ``crrn remove photo.jpg -o clean/`` does the same for photos, folders and videos; ``crrn --help`` says more.
 
 The networks are those of CRRN (Wan et al., CVPR 2018) and CEILNet (Fan et al., ICCV 2017). ``import crrn`` is light:
 PyTorch is imported when a name that needs it is first used.

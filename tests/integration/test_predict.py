@@ -155,8 +155,7 @@ def test_fifty_photos_five_of_them_broken(predict: Predict, tmp_path: Path) -> N
 def test_a_result_of_other_settings_or_of_another_version_is_made_again(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crrn.cli.predict import NEUTRAL
-    from crrn.cli.predict import predict as command
+    from crrn.cli.photos import NEUTRAL, predict_all
 
     write_photo(tmp_path / "photo.png", 0)
     save_network(build_network("crrn", 0.03), tmp_path / "net.safetensors")
@@ -171,7 +170,7 @@ def test_a_result_of_other_settings_or_of_another_version_is_made_again(
         "precision": "bf16",
         "quality": "80",
     }
-    settings = inspect.signature(command).parameters.keys()
+    settings = inspect.signature(predict_all).parameters.keys()
     assert settings == {*others, *NEUTRAL}, "a new setting changes results, or stands among the neutral ones"
 
     def left(*overrides: str) -> str:
@@ -187,6 +186,23 @@ def test_a_result_of_other_settings_or_of_another_version_is_made_again(
     assert left("max_megapixels=3", "overwrite=true") == "0 of 1 to do"
     monkeypatch.setattr("crrn.inference.batch.__version__", "999")
     assert left() == "1 of 1 to do"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("my photo.jpg",), "my photo.jpg is none: use `crrn remove 'my photo.jpg' -o clean`"),
+        (("--input", "photo.jpg", "--output", "x"), "--input is none: use `crrn remove photo.jpg -o clean`"),
+        (("--input=photo.jpg",), "--input=photo.jpg is none: use `crrn remove photo.jpg -o clean`"),
+        (("input=photo.jpg", "-o", "x"), "-o is none: use `crrn remove x -o clean`"),
+    ],
+)
+def test_ordinary_arguments_point_to_the_ordinary_command(
+    predict: Predict, arguments: tuple[str, ...], said: str
+) -> None:
+    outcome = predict(*arguments)
+    assert outcome.status == 1 and outcome.err.count("\n") == 1
+    assert "predict takes KEY=VALUE, as in input=photo.jpg output=clean" in outcome.err and said in outcome.err
 
 
 def test_names_meet_neither_inputs_nor_each_other(predict: Predict, tmp_path: Path) -> None:
@@ -319,7 +335,7 @@ def test_hostile_checkpoints_run_nothing(predict: Predict, tmp_path: Path) -> No
     ("overrides", "words"),
     [
         ([], "output"),
-        (["output=out", "input=nothing"], "input=nothing"),
+        (["output=out", "input=nothing"], "The input nothing is no file or folder"),
         (["output=out", "input=photo.png", "remover=nobody"], "no remover 'nobody'"),
         (["output=out", "input=photo.png", "quality=0"], "quality=0"),
         (["output=photo.png", "input=photo.png"], "is a file"),

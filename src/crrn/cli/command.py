@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import config_folder, quoted, register_resolvers, settings_of, stoppable
+from crrn.cli.config import config_folder, quoted, register_resolvers, settings_of
+from crrn.cli.stop import stoppable
 from crrn.errors import CrrnError
 
 

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,16 +106,6 @@ def quoted(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
             argument = f"{name}='{value}'"
         result.append(argument)
     return result
-
-
-@contextmanager
-def stoppable(says: str) -> Iterator[None]:
-    """Ctrl-C within ends the command with one line, which says how to go on, and status 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"stopped: {says}", file=sys.stderr)
-        sys.exit(130)
 
 
 def settings_of(cfg: DictConfig, command: Callable[..., Any]) -> dict[str, Any]:

@@ -78,3 +78,7 @@ def evaluate(
         for cell in evaluation.cells():
             write_parquet(cell)
     show(evaluation.folder, summarise(evaluation.folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
-import hydra
-from omegaconf import DictConfig
+from crrn.cli.command import run
+from crrn.cli.photos import predict_all
 
-from crrn.cli.config import config_folder, quoted, settings_of, stoppable
-from crrn.errors import ConfigError, CrrnError, DataError
-
-if TYPE_CHECKING:
-    from crrn.cli.progress import Progress
-    from crrn.inference.batch import Job, Record
-    from crrn.inference.predictor import Predictor
-
-NEUTRAL = frozenset({"input", "output", "reflection", "side_by_side", "device", "max_megapixels", "overwrite"})
-"""Settings that change no result: what is done stays done when they change. A result made with another value of any
-other setting is made again."""
+OPTIONS_WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir"}
+OPTIONS_WITH_VALUE |= {"-cd", "--info", "-i"}
+OPTIONS = OPTIONS_WITH_VALUE | {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun"}
+OPTIONS |= {"-m", "--shell-completion", "-sc"}
+"""Hydra's own."""
 
 
 def main() -> None:
     """The command. Exits with status 1 if it failed, or if one of several photos did."""
-    failures: list[CrrnError] = []
-    sys.argv[1:] = quoted(sys.argv[1:], ("input", "output", "remover"))
-    with stoppable("the same command goes on with what is left"):
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="predict")(
-            partial(job, failures=failures)
-        )()
-    sys.exit(1 if failures else 0)
+    refuse_plain_arguments(sys.argv[1:])
+    run("predict", predict, ("input", "output", "remover"), "the same command goes on with what is left")
 
 
-def job(cfg: DictConfig, failures: list[CrrnError]) -> None:
-    """One call; an error that the user's input caused is printed as one sentence and kept in ``failures``."""
-    try:
-        predict(**settings_of(cfg, predict))
-    except CrrnError as error:
-        failures.append(error)
-        print(f"error: {error}", file=sys.stderr)
+def refuse_plain_arguments(arguments: Sequence[str]) -> None:
+    """Ends the command, and names ``crrn remove``, where arguments are not Hydra's: ``photo.jpg`` or ``--input x``."""
+    others = [
+        argument
+        for before, argument in pairwise(["", *arguments])
+        if before not in OPTIONS_WITH_VALUE and not _is_hydras(argument)
+    ]
+    if others:
+        values = (value for argument in others if (value := _value(argument)))
+        print(
+            f"error: predict takes KEY=VALUE, as in input=photo.jpg output=clean, and {others[0]} is none: use "
+            f"`crrn remove {shlex.quote(next(values, 'photo.jpg'))} -o clean`, which takes ordinary arguments.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def _is_hydras(argument: str) -> bool:
+    name, equals, _ = argument.partition("=")
+    return name in OPTIONS if name.startswith("-") else bool(equals) or name.startswith("~")
+
+
+def _value(argument: str) -> str:
+    return argument.partition("=")[2] if argument.startswith("-") else argument
 
 
 def predict(
@@ -67,109 +74,8 @@ def predict(
     Raises:
         DataError: there is no input, or at least one could not be predicted; the others are.
     """
-    settings = {name: value for name, value in locals().items() if name not in NEUTRAL}
-    if not isinstance(quality, int) or not 1 <= quality <= 100:
-        raise ConfigError(f"quality={quality} is out of range: give 1 to 100.")
-    if not isinstance(max_megapixels, int | float) or not max_megapixels > 0:
-        raise ConfigError(f"max_megapixels={max_megapixels} is no limit: give a positive number.")
-    folder = Path(output).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"output={output} is a file: give a folder.")
-
-    import torch
-
-    from crrn.catalogue import default_model
-    from crrn.cli.progress import Progress
-    from crrn.inference.batch import Record, find_inputs, plan, result_digest
-    from crrn.inference.predictor import Predictor
-    from crrn.inference.video import CONTAINERS
-    from crrn.removers import choose_device, load_remover, remover_digest, remover_label, remover_prediction
-
-    torch.set_flush_denormal(True)
-    root, sources = find_inputs(str(input), folder)
-    layers = ["background", *(["reflection"] if reflection else []), *(["side_by_side"] if side_by_side else [])]
-    jobs = plan(root, sources, folder, layers)
-    chosen = default_model() if remover is None else remover
-    prediction = remover_prediction(chosen).chosen(working_size, strength)
-    made_by = settings | prediction.record() | {"remover": remover_digest(chosen)}
-    record = Record(folder, result_digest(made_by), overwrite)
-    record.remove_leftovers(jobs)
-    left = [job for job in jobs if not record.done(job)]
-    why = ", as none is given" if remover is None else ""
-    how = f"{remover_label(chosen)}{why}, at {prediction.describe()}"
-    print(f"remover: {how}; {len(left)} of {len(jobs)} to do", file=sys.stderr)
-    if not left:
-        return
-    predictor = Predictor(
-        load_remover(chosen, choose_device(device)),
-        memory=memory,
-        tile=tile,
-        overlap=overlap,
-        layers=[layer for layer in layers if layer != "side_by_side"],
-        self_ensemble=self_ensemble,
-        precision=precision,
-        working_size=working_size,
-        strength=strength,
-    )
-    failed: list[str] = []
-    with Progress() as progress:
-        for number, one in enumerate(left):
-            tell = partial(_tell, progress, number, len(left))
-            try:
-                record.refuse_foreign(one)
-                if one.source.suffix.lower() in CONTAINERS:
-                    _video(predictor, one, record, partial(progress, "frames"), max_megapixels)
-                else:
-                    _photo(predictor, one, record, tell, quality, max_megapixels)
-            except DataError as error:
-                failed.append(one.source.name)
-                where = "" if str(one.source) in str(error) else f"{one.source}: "
-                print(f"failed: {where}{error}", file=sys.stderr)
-                tell(1.0)
-    if failed:
-        raise DataError(
-            f"{len(failed)} of {len(jobs)} could not be predicted ({', '.join(failed)}), each for the reason above; "
-            f"the others are in {folder}."
-        )
+    predict_all([str(input)], **{name: value for name, value in locals().items() if name != "input"})
 
 
-def _tell(progress: Progress, number: int, of: int, fraction: float) -> None:
-    progress("photos", number + fraction, of)
-
-
-def _photo(predictor: Predictor, job: Job, record: Record, tell: Any, quality: int, max_megapixels: float) -> None:
-    """Reads, predicts and writes one photo."""
-    import torch
-
-    from crrn.files import write_atomically
-    from crrn.inference.photo import encode, read_photo
-
-    photo = read_photo(job.source, max_megapixels)
-    mixture = photo.mixture()
-    estimate = predictor(mixture, tell)
-    for layer, path in job.outputs.items():
-        if layer == "side_by_side":
-            assert estimate.background is not None
-            image = torch.cat((mixture, estimate.background), dim=-1)
-        else:
-            image = getattr(estimate, layer)
-        with write_atomically(path, place="output=DIR") as file:
-            encode(file, photo.with_pixels(image), quality)
-            record.add(job, path, file)
-
-
-def _video(predictor: Predictor, job: Job, record: Record, tell: Any, max_megapixels: float) -> None:
-    """Reads, predicts and writes one video."""
-    from contextlib import ExitStack
-
-    from crrn.files import write_atomically
-    from crrn.inference.video import predict_video
-
-    with ExitStack() as stack:
-        files = {
-            layer: stack.enter_context(write_atomically(path, place="output=DIR"))
-            for layer, path in job.outputs.items()
-        }
-        predict_video(predictor, job.source, files, tell, max_megapixels)
-        for layer, path in job.outputs.items():
-            record.add(job, path, files[layer])
+if __name__ == "__main__":
+    main()

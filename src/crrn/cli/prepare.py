@@ -192,3 +192,7 @@ def show(tables: Sequence[Table], *notes: str) -> None:
             screen.print(table.title)
     for note in notes:
         screen.print(note)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,19 +29,54 @@ class Job:
     outputs: Mapping[str, Path]
 
 
-def find_inputs(given: str, output: Path, suffixes: Sequence[str] = SUFFIXES) -> tuple[Path, list[Path]]:
-    """The files that an input means, sorted, and the folder that their names count from.
+@dataclass(frozen=True)
+class Inputs:
+    """What inputs mean.
+
+    Attributes:
+        photos: each file and the name of its results in the output folder, sorted within each input.
+        passed_over: files of folders and patterns that are no photos, sorted.
+    """
+
+    photos: Mapping[Path, Path]
+    passed_over: Sequence[Path]
+
+
+def find_inputs(given: Sequence[str], output: Path, suffixes: Sequence[str] = SUFFIXES) -> Inputs:
+    """The files that inputs mean.
 
     Args:
-        given: a file; a folder, of which all photos are taken, also in folders below; or a pattern as of a shell, with
-            ** for any folders, whose names count from the last folder before its first *, ? or [. Of folders and
-            patterns hidden files and folders and other kinds of files are left out.
+        given: each is a file; a folder, of which all photos are taken, also in folders below; or a pattern as of a
+            shell, with ** for any folders. Names count from the file's folder, the folder, or the last folder before
+            the first *, ? or [ of a pattern. Of folders and patterns hidden files and folders are left out.
         output: a folder whose files are results, not inputs, where it lies below the input.
         suffixes: of the files that folders and patterns take.
 
     Raises:
-        DataError: there is nothing.
+        DataError: one of the inputs means nothing.
     """
+    photos: dict[Path, Path] = {}
+    known: set[Path] = set()
+    passed_over: list[Path] = []
+    for one in given:
+        root, files = _files_of(one, output)
+        chosen = files if Path(one).expanduser().is_file() else [f for f in files if f.suffix.lower() in suffixes]
+        if not chosen:
+            what = (
+                "holds no photos" if Path(one).expanduser().is_dir() else "is no file or folder, and matches no photos"
+            )
+            others = f" It means {listed(files)}." if files else ""
+            raise DataError(f"The input {one} {what} ({', '.join(suffixes)}).{others}")
+        for file in chosen:
+            if file.resolve() not in known:  # the same photo may be meant by two inputs
+                known.add(file.resolve())
+                photos[file] = file.relative_to(root)
+        passed_over += [file for file in files if file not in chosen]
+    return Inputs(photos, passed_over)
+
+
+def _files_of(given: str, output: Path) -> tuple[Path, list[Path]]:
+    """The folder that names count from, and all files that an input means, whatever their kind, sorted."""
     path = Path(given).expanduser()
     if path.is_file():
         return path.parent, [path]
@@ -52,34 +88,42 @@ def find_inputs(given: str, output: Path, suffixes: Sequence[str] = SUFFIXES) ->
         found = (Path(name) for name in glob.glob(str(path), recursive=True))  # noqa: PTH207 (absolute patterns)
     results = output.resolve()
     below = root.resolve() in results.parents
-    photos = sorted(
+    return root, sorted(
         file
         for file in found
-        if file.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+        if not any(part.startswith(".") for part in file.relative_to(root).parts)
         and not (below and results in file.resolve().parents)
         and file.is_file()
     )
-    if not photos:
-        what = "holds no photos" if path.is_dir() else "is no file or folder, and as a pattern it matches no photos"
-        raise DataError(f"input={given} {what} ({', '.join(suffixes)}).")
-    return root, photos
 
 
-def plan(root: Path, sources: Sequence[Path], output: Path, layers: Sequence[str]) -> list[Job]:
+def listed(files: Sequence[Path], names: int = 5) -> str:
+    """How many files there are, of which kinds, and the first names: "7 files (5 .gif, 2 .txt): a.gif, ..."."""
+    kinds = Counter(file.suffix.lower() or "without a suffix" for file in files)
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    shown = ", ".join(file.name for file in files[:names])
+    return f"{len(files)} file{'s' * (len(files) != 1)} ({counted}): {shown}{', ...' * (len(files) > names)}"
+
+
+def plan(photos: Mapping[Path, Path], output: Path, layers: Sequence[str]) -> list[Job]:
     """Names the results: of a background the photo's own name in the output folder, of another layer NAME_LAYER with
     the photo's suffix; a number is added where two would be the same.
+
+    Args:
+        photos: as of `find_inputs`.
+        output: the folder of the results.
+        layers: those that are written.
 
     Raises:
         ConfigError: a result would overwrite an input.
     """
-    inputs = {_key(source) for source in sources}
+    inputs = {_key(source) for source in photos}
     taken: set[str] = set()
     # Backgrounds first: they keep their names.
-    names: dict[Path, dict[str, Path]] = {source: {} for source in sources}
+    names: dict[Path, dict[str, Path]] = {source: {} for source in photos}
     for layer in layers:
-        for source in sources:
-            plain = output / source.relative_to(root)
+        for source, name in photos.items():
+            plain = output / name
             plain = plain if layer == "background" else plain.with_stem(f"{plain.stem}_{layer}")
             path, number = plain, 2
             while _key(path) in taken:
@@ -88,7 +132,7 @@ def plan(root: Path, sources: Sequence[Path], output: Path, layers: Sequence[str
                 raise ConfigError(f"output={output} would overwrite the input {path}: give another folder.")
             taken.add(_key(path))
             names[source][layer] = path
-    return [Job(source, names[source]) for source in sources]
+    return [Job(source, names[source]) for source in photos]
 
 
 def result_digest(settings: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crrn.errors import DataError
-from crrn.inference.batch import Record, find_inputs, plan
+from crrn.inference.batch import Record, find_inputs, listed, plan
 
 
 @pytest.fixture
@@ -39,18 +39,52 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_inputs(photos: Path, given: str, output: str, root: str, found: list[str]) -> None:
-    assert find_inputs(given, Path(output)) == (Path(root), [Path(root, name) for name in found])
-    absolute, paths = find_inputs(str(photos / given), photos / output)
-    assert (absolute, paths) == (photos / root, [photos / root / name for name in found])
+    for base in (Path(), photos):
+        inputs = find_inputs([str(base / given)], base / output)
+        assert list(inputs.photos) == [base / root / name for name in found]
+        assert [str(name) for name in inputs.photos.values()] == found
+
+
+def test_several_inputs_are_one_list_without_doubles(photos: Path) -> None:
+    inputs = find_inputs(["photos/old/b.PNG", "photos/a.jpg", str(photos / "photos")], Path("photos/out"))
+    assert list(inputs.photos.values()) == [Path("b.PNG"), Path("a.jpg"), Path("old/older/c.tif")]
+    jobs = plan(inputs.photos, Path("results"), ["background"])
+    assert [str(job.outputs["background"]) for job in jobs] == [
+        "results/b.PNG",
+        "results/a.jpg",
+        "results/old/older/c.tif",
+    ]
+    (photos / "photos/old/a.jpg").touch()  # the same name from another folder gets a number
+    jobs = plan(find_inputs(["photos/a.jpg", "photos/old/a.jpg"], Path("out")).photos, Path("out"), ["background"])
+    assert [str(job.outputs["background"]) for job in jobs] == ["out/a.jpg", "out/a_2.jpg"]
+
+
+def test_other_files_of_folders_are_passed_over_by_name(photos: Path) -> None:
+    for name in ("b.gif", "old/c.GIF", "README"):
+        (photos / "photos" / name).touch()
+    (photos / "photos/out/x.gif").touch()
+    inputs = find_inputs(["photos"], Path("photos/out"))
+    assert [str(path) for path in inputs.passed_over] == [
+        "photos/README",
+        "photos/b.gif",
+        "photos/notes.txt",
+        "photos/old/c.GIF",
+    ]
+    assert listed(inputs.passed_over, 2) == "4 files (2 .gif, 1 without a suffix, 1 .txt): README, b.gif, ..."
+    assert listed(inputs.passed_over[:1]) == "1 file (1 without a suffix): README"
+    assert not find_inputs(["photos/*.jpg"], Path("photos/out")).passed_over
 
 
 def test_nothing_is_found(photos: Path) -> None:
-    for given, said in (("photos/*.webp", "matches no photos"), ("nothing", "no file or folder")):
+    for given, said in (("photos/*.webp", "matches no photos"), ("nothing", "is no file or folder")):
         with pytest.raises(DataError, match=said):
-            find_inputs(given, Path("out"))
+            find_inputs([given], Path("out"))
     (photos / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no photos"):
-        find_inputs("empty", Path("out"))
+    with pytest.raises(DataError, match="The input empty holds no photos"):
+        find_inputs(["photos/a.jpg", "empty"], Path("out"))
+    (photos / "empty/a.gif").touch()
+    with pytest.raises(DataError, match=r"holds no photos .* It means 1 file \(1 .gif\): a.gif"):
+        find_inputs(["empty"], Path("out"))
 
 
 def test_only_leftovers_of_these_results_are_removed(photos: Path) -> None:
@@ -60,5 +94,5 @@ def test_only_leftovers_of_these_results_are_removed(photos: Path) -> None:
     others = [output / ".z.jpg.123.tmp", output / ".tmp", output / "a.jpg.1.tmp", output / "old/.a.jpg.4.tmp"]
     for path in (*leftovers, *others):
         path.touch()
-    Record(output, "settings").remove_leftovers(plan(*find_inputs("photos", output), output, ["background"]))
+    Record(output, "settings").remove_leftovers(plan(find_inputs(["photos"], output).photos, output, ["background"]))
     assert not any(path.exists() for path in leftovers) and all(path.exists() for path in others)

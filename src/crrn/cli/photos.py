@@ -1,0 +1,164 @@
+"""Removing reflections from many photos and videos: what ``crrn remove`` and ``python -m src.predict`` share.
+
+Light: torch is imported when settings are known to be good.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crrn.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from crrn.cli.progress import Progress
+    from crrn.inference.batch import Job, Record
+    from crrn.inference.predictor import Predictor
+
+NEUTRAL = frozenset({"inputs", "output", "reflection", "side_by_side", "device", "max_megapixels", "overwrite"})
+"""Settings that change no result: what is done stays done when they change. A result made with another value of any
+other setting is made again."""
+
+
+def predict_all(
+    inputs: Sequence[str],
+    *,
+    output: str,
+    remover: Any = None,
+    working_size: int | str | None = "auto",
+    strength: float | None = None,
+    reflection: bool = False,
+    side_by_side: bool = False,
+    memory: float | str = "auto",
+    tile: int | None = None,
+    overlap: int = 384,
+    self_ensemble: bool = False,
+    precision: str = "fp32",
+    device: str = "auto",
+    quality: int = 95,
+    max_megapixels: float = 200,
+    overwrite: bool = False,
+) -> None:
+    """Predicts all that is not done yet.
+
+    Args:
+        inputs: files, folders and patterns, as of `crrn.inference.batch.find_inputs`.
+        output: the folder of the results.
+
+    The others are the settings of ``conf/predict.yaml``.
+
+    Raises:
+        DataError: there is no input, or at least one could not be predicted; the others are.
+        ConfigError: a setting is wrong.
+    """
+    settings = {name: value for name, value in locals().items() if name not in NEUTRAL}
+    if not isinstance(quality, int) or not 1 <= quality <= 100:
+        raise ConfigError(f"quality={quality} is out of range: give 1 to 100.")
+    if not isinstance(max_megapixels, int | float) or not max_megapixels > 0:
+        raise ConfigError(f"max_megapixels={max_megapixels} is no limit: give a positive number.")
+    folder = Path(output).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output={output} is a file: give a folder.")
+
+    import torch
+
+    from crrn.catalogue import default_model
+    from crrn.cli.progress import Progress
+    from crrn.inference.batch import Record, find_inputs, listed, plan, result_digest
+    from crrn.inference.predictor import Predictor
+    from crrn.inference.video import CONTAINERS
+    from crrn.removers import choose_device, load_remover, remover_digest, remover_label, remover_prediction
+
+    torch.set_flush_denormal(True)
+    found = find_inputs(inputs, folder)
+    if found.passed_over:
+        print(f"passed over, as no photos: {listed(found.passed_over)}", file=sys.stderr)
+    layers = ["background", *(["reflection"] if reflection else []), *(["side_by_side"] if side_by_side else [])]
+    jobs = plan(found.photos, folder, layers)
+    chosen = default_model() if remover is None else remover
+    prediction = remover_prediction(chosen).chosen(working_size, strength)
+    made_by = settings | prediction.record() | {"remover": remover_digest(chosen)}
+    record = Record(folder, result_digest(made_by), overwrite)
+    record.remove_leftovers(jobs)
+    left = [job for job in jobs if not record.done(job)]
+    why = ", as none is given" if remover is None else ""
+    how = f"{remover_label(chosen)}{why}, at {prediction.describe()}"
+    print(f"remover: {how}; {len(left)} of {len(jobs)} to do", file=sys.stderr)
+    if not left:
+        return
+    predictor = Predictor(
+        load_remover(chosen, choose_device(device)),
+        memory=memory,
+        tile=tile,
+        overlap=overlap,
+        layers=[layer for layer in layers if layer != "side_by_side"],
+        self_ensemble=self_ensemble,
+        precision=precision,
+        working_size=working_size,
+        strength=strength,
+    )
+    failed: list[str] = []
+    with Progress() as progress:
+        for number, one in enumerate(left):
+            tell = partial(_tell, progress, number, len(left))
+            try:
+                record.refuse_foreign(one)
+                if one.source.suffix.lower() in CONTAINERS:
+                    _video(predictor, one, record, partial(progress, "frames"), max_megapixels)
+                else:
+                    _photo(predictor, one, record, tell, quality, max_megapixels)
+            except DataError as error:
+                failed.append(one.source.name)
+                where = "" if str(one.source) in str(error) else f"{one.source}: "
+                print(f"failed: {where}{error}", file=sys.stderr)
+                tell(1.0)
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {len(jobs)} could not be predicted ({', '.join(failed)}), each for the reason above; "
+            f"the others are in {folder}."
+        )
+
+
+def _tell(progress: Progress, number: int, of: int, fraction: float) -> None:
+    progress("photos", number + fraction, of)
+
+
+def _photo(predictor: Predictor, job: Job, record: Record, tell: Any, quality: int, max_megapixels: float) -> None:
+    """Reads, predicts and writes one photo."""
+    import torch
+
+    from crrn.files import write_atomically
+    from crrn.inference.photo import encode, read_photo
+
+    photo = read_photo(job.source, max_megapixels)
+    mixture = photo.mixture()
+    estimate = predictor(mixture, tell)
+    for layer, path in job.outputs.items():
+        if layer == "side_by_side":
+            assert estimate.background is not None
+            image = torch.cat((mixture, estimate.background), dim=-1)
+        else:
+            image = getattr(estimate, layer)
+        with write_atomically(path, place="output=DIR") as file:
+            encode(file, photo.with_pixels(image), quality)
+            record.add(job, path, file)
+
+
+def _video(predictor: Predictor, job: Job, record: Record, tell: Any, max_megapixels: float) -> None:
+    """Reads, predicts and writes one video."""
+    from contextlib import ExitStack
+
+    from crrn.files import write_atomically
+    from crrn.inference.video import predict_video
+
+    with ExitStack() as stack:
+        files = {
+            layer: stack.enter_context(write_atomically(path, place="output=DIR"))
+            for layer, path in job.outputs.items()
+        }
+        predict_video(predictor, job.source, files, tell, max_megapixels)
+        for layer, path in job.outputs.items():
+            record.add(job, path, files[layer])

@@ -1,0 +1,189 @@
+"""The command ``crrn``: removing reflections by ordinary flags, and the Hydra commands behind it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crrn.catalogue import METHODS
+from crrn.cli import main as command
+from crrn.nets import Prediction, save_network
+from tests.conftest import write_photo
+from tests.integration.conftest import Outcome
+from tests.networks import lively
+
+Crrn = Callable[..., Outcome]
+
+
+@pytest.fixture
+def crrn(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Crrn:
+    """Runs ``crrn`` in this process, in an empty working directory."""
+
+    def run(*arguments: str) -> Outcome:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["crrn", *arguments])
+        capfd.readouterr()
+        status = 0
+        try:
+            command.main()
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        out, err = capfd.readouterr()
+        return Outcome(status, out, err)
+
+    return run
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_photos_folders_and_a_pattern_at_once(crrn: Crrn, tmp_path: Path) -> None:
+    save_network(lively("crrn"), tmp_path / "net.safetensors", Prediction(32, 80))
+    for number, name in enumerate(("a.png", "in/b.png", "in/old/c.png", "more/d.png")):
+        write_photo(tmp_path / name, number)
+    for name in ("in/x.gif", "in/notes.txt"):
+        (tmp_path / name).touch()
+    inputs = ("a.png", "in", "more/*.png")
+    flags = ("--strength", "0", "--model", "net.safetensors", "--reflection", "--compare", "-o", "results")
+    outcome = crrn("remove", *inputs, *flags)
+    assert outcome.status == 0, outcome.err
+    assert "passed over, as no photos: 2 files (1 .txt, 1 .gif): notes.txt, x.gif" in outcome.err
+    assert "remover: net, at working size 32, strength 0; 4 of 4 to do" in outcome.err
+    folder = tmp_path / "results"
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
+    assert names == {
+        f"{name}{layer}.png" for name in ("a", "b", "old/c", "d") for layer in ("", "_reflection", "_side_by_side")
+    }
+    np.testing.assert_array_equal(pixels(folder / "a.png"), pixels(tmp_path / "a.png"))
+    again = crrn("remove", *inputs, *flags)
+    assert again.status == 0 and "0 of 4 to do" in again.err
+    stronger = crrn("remove", "a.png", "--model", "net.safetensors", "-s", "100", "-o", "results")
+    assert stronger.status == 0 and "1 of 1 to do" in stronger.err
+    assert (pixels(folder / "a.png") != pixels(tmp_path / "a.png")).any()
+
+
+def test_the_results_are_those_of_predict(crrn: Crrn, tmp_path: Path) -> None:
+    write_photo(tmp_path / "photo.jpg", 0)
+    assert crrn("remove", "photo.jpg").status == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "crrn", "predict", "input=photo.jpg", "output=other"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "clean/photo.jpg").read_bytes() == (tmp_path / "other/photo.jpg").read_bytes()
+
+
+def test_a_broken_photo_is_named_and_the_others_are_done(crrn: Crrn, tmp_path: Path) -> None:
+    write_photo(tmp_path / "in/good.jpg", 0)
+    (tmp_path / "in/bad.jpg").write_bytes(b"no photo")
+    outcome = crrn("remove", "in", "--model", "identity")
+    assert outcome.status == 1
+    assert "bad.jpg is no photo" in outcome.err and "error: 1 of 2 could not be predicted (bad.jpg)" in outcome.err
+    assert [path.name for path in (tmp_path / "clean").glob("*.jpg")] == ["good.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("remov", "photo.jpg"), 2, "Did you mean 'remove'"),
+        (("tran",), 2, "Did you mean 'train'?"),
+        (("photo.jpg",), 2, "Say what to do with photo.jpg: crrn remove photo.jpg"),
+        (("remove",), 2, "PHOTO"),
+        (("remove", "photo.jpg", "--strenght", "3"), 2, "--strength"),
+        (("remove", "photo.jpg", "--strength", "much"), 2, "Invalid value for '--strength'"),
+        (("remove", "photo.jpg", "--strength", "300"), 1, "strength=300.0 is out of range: give 0 (the photo) to 150"),
+        (("remove", "photo.jpg", "--working-size", "big"), 1, "working_size='big' is out of range"),
+        (("remove", "photo.jpg", "--model", "yl18"), 1, "Did you mean yl19?"),
+        (("remove", "gone.jpg"), 1, "The input gone.jpg is no file or folder"),
+        (("remove", "photo.jpg", "-o", "photo.jpg"), 1, "is a file: give a folder"),
+    ],
+)
+def test_mistakes_say_what_was_meant(
+    crrn: Crrn, tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    write_photo(tmp_path / "photo.jpg", 0)
+    outcome = crrn(*arguments)
+    assert outcome.status == status and said in outcome.err and "Traceback" not in outcome.err
+    assert not (tmp_path / "clean").exists()
+
+
+def test_help_is_one_screen_and_models_are_listed(crrn: Crrn) -> None:
+    for arguments in ((), ("--help",), ("-h",)):
+        outcome = crrn(*arguments)
+        text = outcome.out + outcome.err
+        assert len(text.splitlines()) <= 24
+        assert all(f"  {name} " in text for name in ("remove", "models", *command.HYDRA))
+    assert len(crrn("remove", "--help").out.splitlines()) <= 24
+    listed = crrn("models").out
+    assert all(name in listed and about in listed for name, about in METHODS.items())
+    assert crrn("--version").out.startswith("crrn ")
+
+
+def test_help_is_fast_and_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; sys.argv = ['crrn', '--help']\n"
+        "from crrn.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(*{'torch', 'hydra', 'numpy', 'PIL'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    took = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        took.append(time.perf_counter() - begun)
+        assert done.stderr.strip() == ""
+    assert min(took) < 1, "the best of three, as the machine may be busy"
+
+
+@pytest.mark.parametrize("name", list(command.HYDRA))
+def test_the_other_commands_get_their_arguments(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crrn", name, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    own = subprocess.run(
+        [sys.executable, "-m", f"crrn.cli.{name}", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == own.stdout and done.stdout.startswith("crrn: ")
+
+
+def test_wrong_settings_of_another_command_keep_their_status(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crrn", "export", "checkpoint=gone.ckpt"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "gone.ckpt is missing" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_models(shell: str) -> None:
+    def completed(words: str) -> str:
+        environment = {"_CRRN_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": words, "COMP_WORDS": words}
+        environment |= {"COMP_CWORD": str(words.count(" ")), "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+        done = subprocess.run(
+            [sys.executable, "-c", "from crrn.cli.main import main; main()"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+    assert "remove" in completed("crrn rem") and "train" not in completed("crrn rem")
+    assert "yl19" in completed("crrn remove --model yl")
