@@ -35,7 +35,7 @@ def race_models(bench: Bench, mixing: PhotoMixing, photos: Sequence[tuple[Photo,
         photos: the photos of a batch, uint8 (H, W, 3).
     """
     height, width = photos[0][0].shape[:2]
-    where = f"{len(photos)} ready photos to mixtures of {height}x{width}"
+    where = f"ready photos to mixtures of {height}x{width}"
     for name, model in mixing.models.items():
         kind = type(model).__name__
         if kind not in peer_mixing.MODELS:
@@ -52,7 +52,8 @@ def race_models(bench: Bench, mixing: PhotoMixing, photos: Sequence[tuple[Photo,
             items=len(photos),
             unit="sample",
         )
-    _race_choice(bench, mixing, photos, where)
+    # a choice splits its batch: as many rows as a training's batch has by default
+    _race_choice(bench, mixing, [*photos, *photos], where)
     _race_kornia(bench, len(photos), height, width)
 
 

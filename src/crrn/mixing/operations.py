@@ -45,7 +45,7 @@ def change_rows(
     if len(rows) == len(images):
         return change(images, slice(None))
     index = row_index(rows, images.device)
-    return images.index_copy(0, index, change(images[index], index))
+    return images.index_copy(0, index, change(images.index_select(0, index), index))
 
 
 def blurred(images: Tensor, sigma: Tensor, radius: int, own_radius: Tensor | None = None) -> Tensor:

@@ -91,7 +91,8 @@ class PhotoMixing:
             if len(rows):
                 index = row_index(rows, background.device)
                 picked = {key: _picked(value, rows, index) for key, value in own.items()}
-                parts.append((index, self.models[name](background[index], reflection[index], picked)))
+                own_photos = background.index_select(0, index), reflection.index_select(0, index)
+                parts.append((index, self.models[name](*own_photos, picked)))
         return _merged(parts, len(background))
 
 
