@@ -57,7 +57,7 @@ def with_pairs(photos: Path) -> list[str]:
     ]
 
 
-SHORT = ("stages.gin.epochs=1", "stages.joint.epochs=2", "stages.joint.schedule.milestones=[1]")
+SHORT = ("stages.gin.epochs=1", "stages.joint.epochs=2", "stages.joint.schedule.milestones=[0.5]")
 """Both stages, three epochs in all."""
 
 

@@ -25,7 +25,7 @@ def settings(photos: Path, *overrides: str) -> list[str]:
         "data.validation.mixtures=7",
         "stages.gin.epochs=1",
         "stages.joint.epochs=2",
-        "stages.joint.schedule.milestones=[1]",
+        "stages.joint.schedule.milestones=[0.5]",
         "logging.fingerprints=true",
         "ema_decay=0.9",
         *overrides,

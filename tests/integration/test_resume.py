@@ -24,7 +24,7 @@ def settings(photos: Path, name: str) -> list[str]:
         *with_pairs(photos),
         "stages.gin.epochs=1",
         "stages.joint.epochs=2",
-        "stages.joint.schedule.milestones=[1]",
+        "stages.joint.schedule.milestones=[0.5]",
         "data.batches.samples_per_epoch=10",
         "trainer.accumulate_grad_batches=2",
         "logging.checkpoint_every_n_steps=1",

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from crrn.data import MixtureDataModule
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
+from crrn.mixing import Mixture
 from crrn.nets import Network
 from crrn.screen import console
 from crrn.training.modules import describe
@@ -103,7 +104,8 @@ def training_memory(net: nn.Module, loss: ReconstructionLoss, batch_size: int, h
     images = torch.rand(probed[0], 3, *PROBE)
     own = copy.deepcopy(net).train()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        total, _ = loss(own(images), Layers(images, images, images[:, :1]))
+        batch = Mixture(images, images, images, formation=torch.ones(probed[0], 2))
+        total, _ = loss(own(images), Layers(images, images, images[:, :1]), batch)
     weights = {parameter.untyped_storage().data_ptr() for parameter in own.parameters()}
     kept = sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in weights)
     del total

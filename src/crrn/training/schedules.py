@@ -1,4 +1,7 @@
-"""Learning-rate schedules, stepped once per optimizer step; each is a thin face of a torch scheduler."""
+"""Learning-rate schedules, stepped once per optimizer step; each is a thin face of torch's schedulers.
+
+All are written in shares of their stage, so that they fit a stage of any length.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, OneCycleLR, SequentialLR
 
 from crrn.errors import ConfigError
+
+WARM_UP_FROM = 0.1
+"""Share of the stage's rate at which a warm-up begins (our choice)."""
 
 
 class Schedule(Protocol):
@@ -18,20 +24,22 @@ class Schedule(Protocol):
 
 
 def multistep(
-    optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, milestones: Sequence[int] = (), factor: float = 0.1
+    optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, milestones: Sequence[float] = (), factor: float = 0.1
 ) -> LRScheduler:
-    """Multiplies the learning rate by ``factor`` at the start of each milestone epoch (paper: 50, from 1e-4 to 1e-5).
+    """Multiplies the learning rate by ``factor`` at each milestone, a share of the stage (paper: after 50 of 80 epochs,
+    .625, from 1e-4 to 1e-5).
 
     Raises:
-        ConfigError: a milestone is not inside the stage, so that it would silently never be reached.
+        ConfigError: a milestone is not a share between 0 and 1.
     """
-    late = [epoch for epoch in milestones if not 0 < epoch < epochs]
-    if late:
+    outside = [share for share in milestones if not 0 < share < 1]
+    if outside:
         raise ConfigError(
-            f"The schedule's milestones {late} lie outside the stage's {epochs} epochs; give milestones between 1 and "
-            f"{epochs - 1}, such as stages.joint.schedule.milestones=[{max(1, epochs * 5 // 8)}], or [] for none."
+            f"The schedule's milestones {outside} are not shares of the stage: give numbers between 0 and 1, such as "
+            f"{5 / 8:g} for after 50 of 80 epochs, or [] for none."
         )
-    return MultiStepLR(optimizer, [epoch * steps_per_epoch for epoch in milestones], gamma=factor)
+    steps = steps_per_epoch * epochs
+    return MultiStepLR(optimizer, [round(share * steps) for share in milestones], gamma=factor)
 
 
 def one_cycle(
@@ -47,6 +55,28 @@ def one_cycle(
         total_steps=steps_per_epoch * epochs + 1,
         pct_start=warm_up,
         cycle_momentum=False,
-        div_factor=10.0,
-        final_div_factor=1 / (10.0 * final_fraction),
+        div_factor=1 / WARM_UP_FROM,
+        final_div_factor=WARM_UP_FROM / final_fraction,
+    )
+
+
+def cosine(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warm_up: float = 0.05) -> LRScheduler:
+    """Rises linearly over the first ``warm_up`` share of the stage to the stage's rate, then falls to zero by half a
+    cosine (Loshchilov and Hutter, ICLR 2017, without restarts).
+
+    Raises:
+        ConfigError: ``warm_up`` is not a share of the stage.
+    """
+    if not (isinstance(warm_up, int | float) and 0 <= warm_up < 1):
+        raise ConfigError(
+            f"The schedule's warm_up={warm_up} is not a share of the stage: give 0 to below 1, e.g. 0.05."
+        )
+    steps = steps_per_epoch * epochs
+    rising = min(round(warm_up * steps), steps - 1)
+    if not rising:
+        return CosineAnnealingLR(optimizer, steps)
+    return SequentialLR(
+        optimizer,
+        [LinearLR(optimizer, WARM_UP_FROM, total_iters=rising), CosineAnnealingLR(optimizer, steps - rising)],
+        milestones=[rising],
     )

@@ -180,7 +180,7 @@ def test_the_harm_rate_is_better_where_it_is_lower():
 
 def test_the_result_can_be_the_best_checkpoint(tmp_path):
     # The rate of the second epoch ruins what the first one left.
-    schedule = partial(multistep, milestones=[1], factor=1000)
+    schedule = partial(multistep, milestones=[0.5], factor=1000)
     folder = tmp_path / "run"
     net, metrics = fit(folder, schedule=schedule, learning_rate=1e-3, monitor="pairs/gain_psnr", result="best")
     with (folder / "joint/metrics.csv").open(newline="") as file:

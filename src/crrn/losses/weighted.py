@@ -1,0 +1,175 @@
+"""The weighted sum of the terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from crrn.errors import ConfigError
+from crrn.image.comparison import Weights, compare
+from crrn.image.similarity import common_dtype
+from crrn.layers import Layers
+from crrn.losses.terms import TERMS, derivative_l1, exclusion, multiscale_l1, reconstruction
+from crrn.mixing import Mixture
+
+OF_ERROR: dict[str, Callable[[Tensor], Tensor]] = {
+    "mse": lambda error: error.square().mean(),
+    "derivative_l1": derivative_l1,
+    "multiscale_l1": multiscale_l1,
+}
+"""The terms that depend on the difference of estimate and target alone, apart from "l1", which `compare` computes."""
+
+PAIR = ("background", "reflection")
+"""The layers that "exclusion" and "reconstruction" look at."""
+
+
+class ReconstructionLoss(nn.Module):
+    """Weighted sum of named terms on the three layers, and of two terms on background and reflection together.
+
+    A term on a layer is "ssim" = 1 - mean SSIM (Eq. 4), "si" = 1 - mean SI (Eq. 5), "l1" = mean absolute difference,
+    "mse" = mean squared difference, "derivative_l1" or "multiscale_l1", see `TERMS`; SSIM and SI are as in
+    `crrn.image.similarity`. A weight that is absent, None or 0 leaves its term out: it is not computed. Eq. 7 is
+    background={"ssim": 0.8, "l1": 1}, reflection={"ssim": 1}, gradient={"si": 1}: gamma = 0.8 multiplies the
+    background's SSIM alone.
+
+    Args:
+        background, reflection, gradient: weight of each term on that layer.
+        exclusion: weight of `crrn.losses.exclusion`: both layers should not have edges at the same places.
+        reconstruction: weight of `crrn.losses.reconstruction`: the layers should form the mixture.
+
+    Raises:
+        ConfigError: a term is unknown, a weight negative or not a number, or no term is left.
+    """
+
+    def __init__(
+        self,
+        background: Mapping[str, float | None] | None = None,
+        reflection: Mapping[str, float | None] | None = None,
+        gradient: Mapping[str, float | None] | None = None,
+        exclusion: float | None = None,
+        reconstruction: float | None = None,
+    ) -> None:
+        super().__init__()
+        layers = {"background": background, "reflection": reflection, "gradient": gradient}
+        weights = {layer: _weights(layer, terms or {}) for layer, terms in layers.items()}
+        self.weights = {layer: terms for layer, terms in weights.items() if terms}
+        self.exclusion = _weight("loss.exclusion", exclusion)
+        self.reconstruction = _weight("loss.reconstruction", reconstruction)
+        if not (self.weights or self.exclusion or self.reconstruction):
+            raise ConfigError("the loss has no term: give at least one weight, e.g. loss.background.l1=1")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that a term looks at; a target of another layer need not be made."""
+        together = PAIR if self.exclusion or self.reconstruction else ()
+        return tuple(layer for layer in Layers._fields if layer in self.weights or layer in together)
+
+    def forward(
+        self, estimate: Layers, target: Layers, batch: Mixture | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compare estimated layers, unclipped, with their targets; in float32 (float64 if given so), also under
+        autocast.
+
+        Args:
+            estimate: what a network returned, (N, C, H, W) each; H, W >= 11 where a term is "ssim" or "si".
+            target: the true layers, of the same shapes.
+            batch: what the target was made from. In rows where its reflection is unknown, each term on the reflection
+                is 0 (SSIM and SI up to float32 rounding, 1e-7) and has no gradient; the means still divide by the
+                whole batch, so that the ranks of a distributed run agree. "reconstruction" needs it. None: the
+                reflection is known everywhere.
+
+        Returns:
+            The weighted sum, and each term's value without its weight, detached, under names such as "background_ssim"
+            and "exclusion".
+
+        Raises:
+            ConfigError: a term is on a layer that the network does not estimate or the data does not give.
+            ValueError: the loss has "reconstruction", and there is no batch.
+        """
+        parts: list[Tensor] = []
+        values: dict[str, Tensor] = {}
+        for layer, weights in self.weights.items():
+            x, y = getattr(estimate, layer), getattr(target, layer)
+            term = f"{layer}.{next(iter(weights))}"
+            _require(x, layer, term, "the network does not estimate")
+            _require(y, layer, term, "the data does not give")
+            if layer == "reflection" and batch is not None and batch.reflection_known is not None:
+                x, y = _where_known(x, batch.reflection_known), _where_known(y, batch.reflection_known)
+            weighted, terms = _compare(x, y, weights)
+            values |= {f"{layer}_{term}": value for term, value in terms.items()}
+            parts.append(weighted)
+        for term in ("exclusion", "reconstruction"):
+            weight = getattr(self, term)
+            if weight:
+                value = self._together(term, estimate, batch)
+                values[term] = value.detach()
+                parts.append(weight * value)
+        return sum(parts[1:], parts[0]), values
+
+    @staticmethod
+    def _together(term: str, estimate: Layers, batch: Mixture | None) -> Tensor:
+        """The value of a term on both layers."""
+        for layer in PAIR:
+            _require(getattr(estimate, layer), layer, term, "the network does not estimate")
+        assert estimate.background is not None and estimate.reflection is not None
+        dtype = common_dtype(estimate.background, estimate.reflection)
+        background, reflection = estimate.background.to(dtype), estimate.reflection.to(dtype)
+        with torch.autocast(background.device.type, enabled=False):
+            if term == "exclusion":
+                return exclusion(background, reflection)
+            if batch is None:
+                raise ValueError("the term 'reconstruction' needs the batch: call loss(estimate, target, batch)")
+            return reconstruction(background, reflection, batch.mixture, batch.formation)
+
+    def extra_repr(self) -> str:
+        layers = [f"{layer}={terms}" for layer, terms in self.weights.items()]
+        together = [f"{term}={getattr(self, term)}" for term in ("exclusion", "reconstruction") if getattr(self, term)]
+        return ", ".join([*layers, *together])
+
+
+def _require(image: Tensor | None, layer: str, term: str, lacking: str) -> None:
+    if image is None:
+        off = term if "." not in term else layer
+        raise ConfigError(
+            f"loss.{term} is on a layer that {lacking}: set loss.{off}=null or choose a network and data with the "
+            f"{layer}"
+        )
+
+
+def _where_known(image: Tensor, known: Tensor) -> Tensor:
+    """The image (N, C, H, W), black in rows that are not known (N,). Equal black images make each term 0, without a
+    wait for the device."""
+    return torch.where(known[:, None, None, None], image, 0)
+
+
+def _compare(x: Tensor, y: Tensor, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum of the terms, and each one's value, detached."""
+    closed = {name: weight for name, weight in weights.items() if name in Weights._fields}
+    total, values = compare(x, y, Weights(**closed)) if closed else (None, {})
+    if len(closed) < len(weights):
+        error = x.to(common_dtype(x, y)) - y
+    for name in (name for name in weights if name not in closed):
+        value = OF_ERROR[name](error)
+        total = weights[name] * value if total is None else total + weights[name] * value
+        values[name] = value.detach()
+    assert total is not None  # there is a term
+    return total, values
+
+
+def _weights(layer: str, terms: Mapping[str, float | None]) -> dict[str, float]:
+    """The terms with a weight, checked."""
+    for term in terms:
+        if term not in TERMS:
+            raise ConfigError(f"loss.{layer}.{term} is not a term: choose of {', '.join(TERMS)}")
+    weights = {term: _weight(f"loss.{layer}.{term}", weight) for term, weight in terms.items()}
+    return {term: weight for term, weight in weights.items() if weight}
+
+
+def _weight(setting: str, weight: float | None) -> float:
+    """A weight, checked; 0 for None."""
+    if weight is not None and not (isinstance(weight, int | float) and 0 <= weight < math.inf):
+        raise ConfigError(f"{setting}={weight} is not a weight: give a number that is not negative, or null")
+    return float(weight or 0)
