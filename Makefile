@@ -30,7 +30,7 @@ check: $(INSTALLED) ## lint, formatting and types
 train: $(INSTALLED) ## train; ARGS="experiment=crrn_full data=folders data.background=... data.reflection=..." is passed on
 	$(VENV)/bin/python -m src.train $(ARGS)
 
-bench: $(INSTALLED) ## measure speed against the ways in which others do the same, minutes; ARGS="suite=[loss]" is passed on
+bench: $(INSTALLED) ## compare the speed with other libraries, minutes; ARGS="suite=[loss]" is passed on
 	$(VENV)/bin/python -m src.bench $(ARGS)
 
 docs: $(INSTALLED) ## build the documentation: build/docs/index.html

@@ -1,4 +1,4 @@
-"""How the process keeps memory."""
+"""Keeps freed memory in the process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The models that come with crrn: the networks that it ships and the methods without training.
 
-Light: nothing here imports torch.
+Imports no torch.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class WeightsError(CrrnError):
 
 
 class CheckpointError(CrrnError):
-    """A checkpoint is missing, torn, or belongs to another architecture."""
+    """A checkpoint is missing, damaged, or belongs to another architecture."""
 
 
 class RunError(CrrnError):
@@ -34,4 +34,4 @@ class ExportError(CrrnError):
 
 
 class Pruned(CrrnError):
-    """No mistake: a study gave this run up, as others do better."""
+    """Not a mistake: the study stopped this run early, because others are better."""

@@ -1,1 +1,1 @@
-"""Benchmarks: the product against published ways of doing the same, run in turn; see `crrn.bench.bench.Suite`."""
+"""Benchmarks: crrn compared with other libraries, side by side in one run; see `crrn.bench.bench.Suite`."""

@@ -68,7 +68,7 @@ class Bench:
         Args:
             title: what they all do, unique in the suite, such as "SSIM forward, 8x3x224x288".
             contestants: functions without arguments by name; each gives its result, for the check.
-            reference: the name of the one that the others are compared with; the product's own is "crrn".
+            reference: the name of the one that the others are compared with; crrn's own is "crrn".
             tolerance: how much a result may differ from the reference's.
             difference: measures that, from the reference's result and another.
             incomparable: contestants that do more or less than the others on purpose, and are not checked.

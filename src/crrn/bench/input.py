@@ -112,7 +112,7 @@ class InputSuite:
 
 
 class Pipeline:
-    """One batch of mixtures, made by the product's data module or in the field's way, from the same recipes."""
+    """One batch of mixtures, made by crrn's data module or in the field's way, from the same recipes."""
 
     def __init__(
         self,

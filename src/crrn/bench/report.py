@@ -1,4 +1,4 @@
-"""A benchmark's tables: on screen, as Markdown and as JSON, and against an earlier run's."""
+"""A benchmark's tables: on screen, as Markdown and as JSON, and compared with an earlier run."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def write(folder: Path, record: Mapping[str, Any], lines: Sequence[Line], before
     commit = record["git"].get("commit", "")[:12]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     reading = (
-        "Times are medians of repetitions in which the contestants took turns; ratios are medians of the ratios within "
-        "the repetitions, with their quartiles. All numbers are in "
-        "[metrics.json](metrics.json); docs/speed.md says what the suites measure.\n"
+        "The contestants ran in turns. Times are medians over the repetitions. Ratios are computed within each "
+        "repetition; the table has their median and quartiles. [metrics.json](metrics.json) has all numbers; "
+        "docs/speed.md says what the suites measure.\n"
     )
     parts = [
-        f"# How fast is crrn? ({folder.name})\n",
+        f"# Speed ({folder.name})\n",
         f"```sh\n{record['shell']}\n```\n",
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB{gpu}; load average at the start "
         f"{machine['load_average']}. {record['started']}"

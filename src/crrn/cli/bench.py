@@ -1,4 +1,4 @@
-"""``python -m src.bench``: how fast crrn is, against the ways in which others do the same."""
+"""``python -m src.bench``: compares crrn's speed with other libraries, side by side in one run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crrn.errors import ConfigError
 
 
 def main() -> None:
-    """The command. Exits with status 1 if it failed; a target that is missed is no failure."""
+    """The command. Exits with status 1 if it failed; a missed target is no failure."""
     run("bench", bench)
 
 

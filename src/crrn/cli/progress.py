@@ -1,4 +1,4 @@
-"""How far a long command is: a bar in a terminal, a line now and then elsewhere."""
+"""The progress of a long command: a bar in a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweeps: many jobs started by one command, and the table of what became of them. Light: no torch here."""
+"""Sweeps: many jobs started by one command, and the table of their results. Imports no torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HEADLINES = (
 
 
 class SweepCallback(Callback):
-    """Hydra's hooks: looks before the first job whether the sweep can work, and shows the table after the last."""
+    """Hydra's hooks: checks the sweep before its first job, and prints the table after the last."""
 
     failed = 0
     """Failed jobs of the sweeps that this process ran."""
@@ -108,7 +108,7 @@ def record_job(
     metrics: Mapping[str, float],
     error: str = "",
 ) -> None:
-    """Notes in the job's folder what became of it, and writes the sweep's table anew. A finished job that a resumed
+    """Records the job's result in its folder and rewrites the sweep's table. A finished job that a resumed
     sweep only looked at keeps the time that it took.
     """
     path = folder / RECORD

@@ -1,6 +1,6 @@
 """Photos and pairs, and how they become batches: sources, plans, the batch sampler, the DataModule, benchmarks.
 
-The DataModule, which brings Lightning with it, is imported when it is asked for: checking a benchmark needs none.
+The DataModule is imported on first use, because it imports Lightning.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Anyone's photo: reading and writing it, removers on any size in bounded memory."""
+"""Photos of any size: read them, estimate their layers in bounded memory, write them."""
 
 from crrn.inference.photo import Photo, read_photo, write_photo
 from crrn.inference.predictor import Predictor

@@ -1,4 +1,4 @@
-"""The unlearned reflection removers: from a mixture to its layers, without parameters."""
+"""Classical methods: they separate a mixture into its layers without learned weights."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ SOLVERS: dict[str, type[Remover]] = {
     "ws16": WS16,
     "yl19": YL19,
 }
-"""Every solver by the name that commands take; its constructor's keywords are its constants."""
+"""The methods by name, as commands take them. Constructor arguments are the published constants."""
 
 __all__ = ["LB14", "NR17", "SOLVERS", "WS16", "YL19", "Identity", "Solver"]

@@ -1,4 +1,4 @@
-"""The remover that removes nothing: every other one is to beat it."""
+"""The identity, which returns its input: the baseline of every evaluation."""
 
 from __future__ import annotations
 

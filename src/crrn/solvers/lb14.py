@@ -14,7 +14,7 @@ from crrn.solvers.solver import Solver, checked, checked_count
 
 
 class LB14(Solver):
-    """The reflection is the smoother layer: the background has few gradients, the mixture's second derivatives.
+    """Assumes a smooth reflection: the background has few gradients, and the mixture's second derivatives.
 
     Minimises lambda ||L (B - I)||^2 plus a truncated quadratic of B's gradient over 0 <= B <= I, L the Laplacian, by
     half-quadratic splitting with weights w = growth^i / threshold, i = 0, 1, ... Each iteration

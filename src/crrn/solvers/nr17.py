@@ -16,7 +16,7 @@ INNER = ("adam", "closed")
 
 
 class NR17(Solver):
-    """Reflections are weak gradients: minimise ||L T - L I||^2 + lambda ||grad T||_0, L the Laplacian.
+    """Assumes that reflections have weak gradients. Minimises ||L T - L I||^2 + lambda ||grad T||_0, L the Laplacian.
 
     Half-quadratic splitting with beta = beta_start lambda, then times kappa while below beta_max: 25 outer steps as
     published. Each zeroes T's circular forward differences where their squares, summed over both directions and the

@@ -1,4 +1,4 @@
-"""What all solvers share: the contract, the checks, the brightness."""
+"""The base class of the classical methods: interface, checks and brightness."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ BRIGHTNESS = ("raw", "mean")
 
 
 class Solver(Remover):
-    """A reflection remover without parameters: a subclass estimates the background, the rest is the reflection.
+    """A method without learned weights. A subclass estimates the background; the rest is the reflection.
 
     Its layers are unclipped unless the method clips, and sum to the mixture: R = I - B.
 
     Args:
         brightness: what is done to the background's brightness, which some methods leave free: "raw" is nothing,
             "mean" shifts each channel so that its mean is the mixture's (our choice).
-        progress: called now and then with the fraction done, in (0, 1], by the methods that are slow.
+        progress: called with the finished share, in (0, 1], by slow methods.
 
     Raises:
         ConfigError: an unknown brightness.
@@ -80,7 +80,7 @@ class Solver(Remover):
         return {name: getattr(self, name) for name in names if name != "progress"}
 
     def report(self, done: float) -> None:
-        """Tell `progress`, if anyone listens."""
+        """Call `progress`, if it is given."""
         if self.progress is not None:
             self.progress(done)
 

@@ -20,7 +20,7 @@ LAB_RANGE = (100.0, 255.0, 255.0)
 
 
 class WS16(Solver):
-    """The background is in focus: sharp edges are its, weak edges away from them the reflection's.
+    """Assumes that the background is in focus. Sharp edges belong to it, weak edges elsewhere to the reflection.
 
     `classify` finds both kinds of edges, `separate` solves for layers whose derivatives are sparse and vanish on the
     other layer's edges. The equations leave each channel's mean free: the reflection's is made 0 (our choice), and

@@ -13,7 +13,7 @@ from crrn.solvers.solver import Solver, checked
 
 
 class YL19(Solver):
-    """Reflections are weak gradients: drop those, and take the image whose Laplacian fits the rest.
+    """Assumes that reflections have weak gradients. Drops these and finds the image whose Laplacian fits the rest.
 
     Each channel T solves (mu L^2 - lambda L + epsilon) T = L div(delta_h grad Y) + epsilon Y with replicated border,
     Y the mixture and L the Laplacian; delta_h zeroes the gradient where its length is at most h. With mu = 1 and

@@ -82,8 +82,8 @@ def _glance(content: Content) -> str:
     if parts:
         parts.insert(
             0,
-            "<p>The same removers on the same images, measured in different ways: rows are protocols, and numbers of "
-            "different rows must not be compared with each other. Identity is the row of doing nothing.</p>",
+            "<p>The same methods on the same images, measured by several protocols. Each row is a protocol: compare "
+            "numbers only within a row. The identity returns its input.</p>",
         )
     return "".join(parts)
 

@@ -12,7 +12,7 @@ REST = (
 
 
 def readme(content: Content, pictures: dict[str, str]) -> str:
-    """Markdown for who looks at the folder in a repository's browser.
+    """The README of the report's folder, in Markdown.
 
     Args:
         pictures: file by benchmark.
@@ -20,8 +20,8 @@ def readme(content: Content, pictures: dict[str, str]) -> str:
     parts = [f"# {content.question}", content.answer]
     if content.evaluations:
         parts.append(
-            "The same removers on the same images, measured by several protocols: rows are protocols, and numbers of "
-            "different rows must not be compared. Identity is the row of doing nothing."
+            "The same methods on the same images, measured by several protocols. Each row is a protocol: compare "
+            "numbers only within a row. The identity returns its input."
         )
     parts += [grid.markdown() for many in content.overviews.values() for grid in many]
     parts += [f"![Worst, median and best cases of {benchmark}]({file})" for benchmark, file in pictures.items()]

@@ -1,4 +1,4 @@
-"""Anyone's photo: reading it with all that belongs to it, and writing a result as a photo of the same kind."""
+"""Read a photo with its metadata, and write a result as a photo of the same kind."""
 
 from crrn.inference.photo.formats import SUFFIXES
 from crrn.inference.photo.photo import Photo

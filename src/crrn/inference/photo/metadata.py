@@ -1,5 +1,4 @@
-"""What a photo's file says besides its pixels, as it is to be written: without anything that still shows the reflection
-or that the written file makes untrue."""
+"""A photo's metadata as it is written: without anything that still shows the reflection or that no longer holds."""
 
 from __future__ import annotations
 

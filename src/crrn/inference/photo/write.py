@@ -98,7 +98,7 @@ def _encode_by_pillow(file: IO[bytes], photo: Photo, quality: int) -> None:
 
 
 def _fits(photo: Photo, name: str, block: bytes) -> bool:
-    """A JPEG has no room for a larger one: the photo is worth more, and a warning says so."""
+    """Whether a block of metadata fits into the file. A warning says if a JPEG has no room for it."""
     fits = photo.format != "JPEG" or len(block) <= JPEG_BLOCK
     if not fits:
         log.warning("%s of %d bytes is left out, as a JPEG has room for %d", name, len(block), JPEG_BLOCK)
@@ -106,7 +106,7 @@ def _fits(photo: Photo, name: str, block: bytes) -> bool:
 
 
 def _encode_bmp32(file: IO[bytes], photo: Photo) -> None:
-    """OpenCV writes the header that tells of transparency, which Pillow does not; DPI go into their place in it."""
+    """OpenCV writes a header with transparency, Pillow does not. DPI are then written into the header."""
     assert photo.alpha is not None
     colours = np.dstack([photo.pixels] * 3) if photo.grey else photo.pixels[..., ::-1]
     good, encoded = cv2.imencode(".bmp", np.dstack((colours, photo.alpha)))
