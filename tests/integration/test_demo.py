@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +40,9 @@ class Demo:
     temporary: Path
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """``python -m src.demo`` with the identity and a small network, for the tests of this file."""
-    folder = tmp_path_factory.mktemp("demo")
-    save_network(lively("crrn"), folder / "small.safetensors")
+@contextmanager
+def started(folder: Path, *settings: str) -> Iterator[Demo]:
+    """``python -m src.demo`` in a folder, until the block ends."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     (folder / "tmp").mkdir()
@@ -53,10 +53,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         "OMP_NUM_THREADS": "1",
         "no_proxy": "127.0.0.1",
     }
-    removers = f"removers=[identity,{folder / 'small.safetensors'}]"
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "src.demo", removers, "solvers=false", f"port={port}", "max_upload_mb=2"],
+            [sys.executable, "-m", "src.demo", "solvers=false", f"port={port}", *settings],
             cwd=folder,
             env=environment,
             stdout=log,
@@ -76,11 +75,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     assert str(ROOT / "src") not in (folder / "log").read_text()  # no traceback of ours; Gradio's tell of intruders
 
 
-def asked(demo: Demo, *data: Any) -> str:
-    """The answer of the page's one function, as the server's event stream."""
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The page with the identity and a small network, for the tests of this file."""
+    folder = tmp_path_factory.mktemp("demo")
+    save_network(lively("crrn"), folder / "small.safetensors")
+    with started(folder, f"removers=[identity,{folder / 'small.safetensors'}]", "max_upload_mb=2") as running:
+        yield running
+
+
+def asked(demo: Demo, *data: Any, to: str = "remove") -> str:
+    """The answer of one of the page's functions, as the server's event stream."""
     with httpx.Client(base_url=demo.address, timeout=PATIENCE, trust_env=False) as client:
-        event = client.post("/gradio_api/call/remove", json={"data": data}).raise_for_status().json()["event_id"]
-        return client.get(f"/gradio_api/call/remove/{event}").text
+        event = client.post(f"/gradio_api/call/{to}", json={"data": data}).raise_for_status().json()["event_id"]
+        return client.get(f"/gradio_api/call/{to}/{event}").text
 
 
 def uploaded(demo: Demo, name: str, content: bytes) -> httpx.Response:
@@ -99,18 +107,74 @@ def test_a_photo_through_the_api(demo: Demo, tmp_path: Path) -> None:
     client = Client(demo.address, verbose=False, download_files=str(tmp_path / "results"), analytics_enabled=False)
     try:
         (before, after), _, gradient, download, note = client.predict(
-            handle_file(tmp_path / "window.png"), "identity", api_name="/remove"
+            handle_file(tmp_path / "window.png"), "identity", 100, api_name="/remove"
         )
         assert Path(before).suffix == Path(after).suffix == ".webp"
         assert note.startswith("90 × 70 pixels, identity, ")
         with Image.open(value_of(download)) as written, Image.open(tmp_path / "window.png") as given:
             assert np.array_equal(np.asarray(written), np.asarray(given))
         assert value_of(gradient) is None
-        *_, gradient, _, note = client.predict(handle_file(tmp_path / "window.png"), "small", api_name="/remove")
+        *_, gradient, _, note = client.predict(handle_file(tmp_path / "window.png"), "small", 100, api_name="/remove")
         with Image.open(value_of(gradient)) as picture:
             assert picture.size == (90, 70)
     finally:
         client.close()
+
+
+def test_twenty_photos_at_once(demo: Demo, tmp_path: Path) -> None:
+    write_photo(tmp_path / "window.jpg", 3, 60, 80)
+    content = (tmp_path / "window.jpg").read_bytes()
+
+    def one(number: int) -> str:
+        path = uploaded(demo, f"window{number}.jpg", content).raise_for_status().json()[0]
+        return asked(demo, file_data(path, f"window{number}.jpg"), "small", 100)
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(one, range(20)))
+    for number, answer in enumerate(answers):
+        assert "event: complete" in answer and f"window{number}-background.jpg" in answer, answer[-500:]
+
+
+def test_several_photos_in_one_go(demo: Demo, tmp_path: Path) -> None:
+    write_photo(tmp_path / "window.jpg", 3, 60, 80)
+    good = uploaded(demo, "window.jpg", (tmp_path / "window.jpg").read_bytes()).json()[0]
+    bad = uploaded(demo, "<b>poem.jpg", b"I am a poem.").json()[0]
+    files = [file_data(good, "window.jpg"), file_data(good, "window.jpg"), file_data(bad, "<b>poem.jpg")]
+    answer = asked(demo, files, "identity", 100, to="remove_many")
+    assert "event: complete" in answer and "2 of 3 photos, identity" in answer and "is no photo but text" in answer
+    assert "without-reflections.zip" in answer and "<b>" not in answer.partition("2 of 3 photos")[2]
+    assert "Drop some photos first." in asked(demo, None, "identity", 100, to="remove_many")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("host=0.0.0.0",), "host=0.0.0.0 would open the page to everyone who reaches this machine: set a password"),
+        (("host=0.0.0.0", "auth=me"), "auth is not USER:PASSWORD"),
+        (("auth=:secret",), "auth is not USER:PASSWORD"),
+    ],
+)
+def test_other_machines_need_a_password(
+    settings: tuple[str, ...], said: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crrn.cli.demo import main
+
+    monkeypatch.setattr(sys, "argv", ["crrn-demo", *settings])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert said in capfd.readouterr().err
+
+
+def test_the_password_is_asked_for(tmp_path: Path) -> None:
+    with (
+        started(tmp_path, "removers=[identity]", "auth=me:secret, too") as running,
+        httpx.Client(base_url=running.address, timeout=PATIENCE, trust_env=False) as client,
+    ):
+        assert client.get("/config").status_code == 401
+        assert client.post("/gradio_api/upload", files={"files": ("a.jpg", b"x")}).status_code == 401
+        assert client.post("/login", data={"username": "me", "password": "wrong"}).status_code == 400
+        assert client.post("/login", data={"username": "me", "password": "secret, too"}).status_code == 200
+        assert client.get("/config").status_code == 200
 
 
 def value_of(update: Any) -> Any:
@@ -120,15 +184,15 @@ def value_of(update: Any) -> Any:
 
 def test_wrong_files_are_one_sentence(demo: Demo) -> None:
     path = uploaded(demo, "poem.jpg", b"I am a poem.").json()[0]
-    answer = asked(demo, file_data(path, "poem.jpg"), "identity")
+    answer = asked(demo, file_data(path, "poem.jpg"), "identity", 100)
     assert "event: error" in answer and "poem.jpg is no photo but text" in answer and "Traceback" not in answer
-    assert "Drop a photo first." in asked(demo, None, "identity")
+    assert "Drop a photo first." in asked(demo, None, "identity", 100)
     assert uploaded(demo, "large.jpg", bytes(3_000_000)).status_code == 413
 
 
 def test_the_servers_other_files_are_not_given_away(demo: Demo, tmp_path: Path) -> None:
     write_photo(tmp_path / "private.jpg", 5)
-    answer = asked(demo, file_data(str(tmp_path / "private.jpg"), "private.jpg"), "identity")
+    answer = asked(demo, file_data(str(tmp_path / "private.jpg"), "private.jpg"), "identity", 100)
     assert "event: error" in answer and "webp" not in answer
     for path in (tmp_path / "private.jpg", ROOT / "pyproject.toml"):
         assert httpx.get(f"{demo.address}/gradio_api/file={path}", trust_env=False).status_code in (403, 404)
@@ -164,11 +228,11 @@ def test_the_page_in_a_browser(demo: Demo, tmp_path: Path) -> None:
 
         page.locator("input[type=file]").first.set_input_files(tmp_path / "window.jpg")
         page.locator("img[src*='window.jpg']").first.wait_for()
-        page.get_by_label("Remover").click()
+        page.get_by_label("Model").click()
         page.get_by_role("option", name="small").click()
         action.click()
         page.get_by_text("160 × 120 pixels, small").wait_for()
-        for name in ("before.webp", "after.webp", "reflection.webp", "gradient.webp"):
+        for name in ("before.webp", "after-100.webp", "reflection.webp", "gradient.webp"):
             image = page.locator(f"img[src*='{name}']").first
             image.wait_for()
             assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
@@ -177,6 +241,11 @@ def test_the_page_in_a_browser(demo: Demo, tmp_path: Path) -> None:
         assert downloading.value.suggested_filename == "window-background.jpg"
         with Image.open(downloading.value.path()) as picture:
             assert picture.size == (160, 120)
+        # another strength is shown and downloaded without computing again
+        page.get_by_role("slider", name="range slider for Strength: 0 is the photo").focus()
+        page.keyboard.press("Home")
+        page.keyboard.up("Home")
+        page.locator("img[src*='after-0.webp']").first.wait_for()
         browser.close()
     abroad = [url for url in asked_for if not url.startswith((demo.address, "data:", "blob:"))]
     assert not abroad  # no font, script or counter from elsewhere

@@ -15,10 +15,13 @@ from typing import Any
 from crrn.cli.command import run
 from crrn.errors import ConfigError, RunError
 
+LOCAL = ("127.0.0.1", "localhost", "::1")
+"""Hosts that only this machine reaches."""
+
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
-    run("demo", demo)
+    run("demo", demo, ("auth",))
 
 
 def demo(
@@ -30,6 +33,7 @@ def demo(
     open_browser: bool,
     max_megapixels: float,
     max_upload_mb: int,
+    auth: str | None,
     device: str,
 ) -> None:
     """Serves the page until it is interrupted; the parameters are the keys of ``conf/demo.yaml``."""
@@ -38,6 +42,7 @@ def demo(
     if importlib.util.find_spec("gradio") is None:
         raise ConfigError("The web demo needs Gradio: pip install 'crrn[web]'.")
 
+    login = check_login(host, auth)
     check_port(host, port)
     with tempfile.TemporaryDirectory(prefix="crrn-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
@@ -57,12 +62,31 @@ def demo(
         examples.mkdir()
         studio = Studio(offered, results, max_megapixels, choose_device(device))
         page = make_page(studio, make_examples(examples))
-        address = launch(page, host, port, max_upload_mb, open_browser)
+        address = launch(page, host, port, max_upload_mb, open_browser, login)
         print(f"The demo is at {address} (Ctrl+C ends it).", flush=True)
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            print(f"host={host}: everyone who reaches this machine can use it.", flush=True)
+        if host not in LOCAL:
+            print(f"host={host}: everyone who reaches this machine and has the password can use it.", flush=True)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the photos are removed then, too
         page.block_thread()
+
+
+def check_login(host: str, auth: str | None) -> tuple[str, str] | None:
+    """The user and password of ``auth=USER:PASSWORD``; None where the page asks for none.
+
+    Raises:
+        ConfigError: ``auth`` is not of this form, or the page would be open to other machines without it.
+    """
+    if auth is None and host not in LOCAL:
+        raise ConfigError(
+            f"host={host} would open the page to everyone who reaches this machine: set a password, as in "
+            "auth=user:password."
+        )
+    if auth is None:
+        return None
+    user, _, password = str(auth).partition(":")
+    if not user or not password:
+        raise ConfigError("auth is not USER:PASSWORD: give both, as in auth=user:password.")
+    return user, password
 
 
 def check_port(host: str, port: int) -> None:

@@ -95,7 +95,8 @@ class Branches(nn.Module):
 def initialise(module: nn.Module) -> None:
     """Kaiming normal weights for ReLU and zero bias for every convolution in `module` (our choice)."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        # Without memory there is nothing to draw, and torch would import its compiler for it, which takes a second.
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and not layer.weight.is_meta:
             # A transposed weight is (in, out, k, k): seen as (out, in, k, k), torch reads its fan in from it.
             weight = layer.weight.transpose(0, 1) if isinstance(layer, nn.ConvTranspose2d) else layer.weight
             nn.init.kaiming_normal_(weight, nonlinearity="relu")

@@ -2,16 +2,18 @@
 
 import os
 import struct
+import zipfile
 import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.conftest import write_photo
 
 from crrn.errors import ConfigError, DataError
-from crrn.nets import build_network, save_network
-from crrn.webdemo.studio import KEEP_SECONDS, PREVIEW_SIDE, Studio
+from crrn.nets import Prediction, build_network, save_network
+from crrn.webdemo.studio import KEEP_SECONDS, PREVIEW_SIDE, Studio, visible_gain
 
 
 @pytest.fixture
@@ -89,6 +91,65 @@ def test_results_are_forgotten_after_an_hour(studio, tmp_path):
     os.utime(old, (stamp, stamp))
     new = studio.remove(tmp_path / "a.jpg", "identity").download.parent
     assert new.is_dir() and not old.exists()
+
+
+def test_another_strength_needs_no_remover(studio, tmp_path, monkeypatch):
+    photo = tmp_path / "window.png"
+    write_photo(photo, 1)
+    result = studio.remove(photo, "yl19", strength=100)
+    full = np.asarray(Image.open(result.download), float)
+    monkeypatch.setattr(studio, "_predictor", None)  # not asked again
+    photo.unlink()  # as Gradio deletes uploads
+    given = np.asarray(Image.open(next(result.folder.glob("source.*"))), float)
+    assert np.abs(full - given).max() > 5
+    for strength in (50, 0, 150):
+        after, download = studio.strengthen(result.folder, strength)
+        assert after.name == f"after-{strength}.webp" and download == result.download
+        wanted = (given + strength / 100 * (full - given)).clip(0, 255)
+        assert np.abs(np.asarray(Image.open(download), float) - wanted).max() <= 0.51
+    for file in result.folder.iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="This result was deleted"):
+        studio.strengthen(result.folder, 50)
+
+
+def test_the_first_strength_is_the_networks_own(tmp_path):
+    network = build_network("crrn", 1 / 32)
+    torch.nn.init.constant_(network.iin.head[-1].bias, 0.2)
+    save_network(network, tmp_path / "own.safetensors", Prediction(32, 50))
+    (tmp_path / "results").mkdir()
+    studio = Studio([str(tmp_path / "own.safetensors")], tmp_path / "results", 4)
+    assert studio.strengths == {"own": 50} and studio.about("own") == "Your network"
+    photo = tmp_path / "grey.png"
+    Image.new("RGB", (80, 60), (200, 200, 200)).save(photo)
+    pixels = np.asarray(Image.open(studio.remove(photo, "own").download), int)
+    assert np.abs(pixels - (200 - 0.1 * 255)).max() <= 1  # half of 0.2
+
+
+def test_faint_reflections_are_brightened(studio, tmp_path):
+    assert visible_gain(torch.full((1, 3, 9, 9), 0.3)) == pytest.approx(3)
+    assert visible_gain(torch.full((1, 3, 9, 9), 0.95)) == 1
+    assert visible_gain(torch.zeros(1, 3, 9, 9)) == 8
+    photo = tmp_path / "window.png"
+    write_photo(photo, 1)
+    result = studio.remove(photo, "yl19")
+    assert 1 < result.brightened <= 8
+    shown = np.asarray(Image.open(result.reflection), float)
+    assert np.quantile(shown, 0.99) > 0.8 * 255 or result.brightened == 8
+
+
+def test_several_photos_of_which_one_is_broken(studio, tmp_path):
+    paths = [tmp_path / name for name in ("a.png", "b/a.png", "bad.png")]
+    for number, path in enumerate(paths[:2]):
+        write_photo(path, number)
+    paths[2].write_bytes(b"")
+    told = []
+    results, archive, problems = studio.remove_many(paths, "identity", told.append)
+    assert [name for _, name in results] == ["a.png", "a.png"] and told == [1 / 3, 2 / 3, 1]
+    assert problems == [problems[0]] and problems[0].startswith("bad.png is no photo")
+    with zipfile.ZipFile(archive) as file:
+        assert file.namelist() == ["a.png", "2-a.png"] and file.testzip() is None
+    assert studio.remove_many(paths[2:], "identity")[:2] == ([], None)
 
 
 def test_what_cannot_be_offered(tmp_path):
