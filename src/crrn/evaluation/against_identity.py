@@ -11,9 +11,7 @@ from crrn.errors import RunError
 from crrn.evaluation.runner import mean
 from crrn.evaluation.summary import Table, collect, protocols_of, read_tables
 from crrn.evaluation.tables import working_size
-
-HARM_PSNR, HARM_SSIM = 0.05, 0.001
-"""An image became worse where it lost more than so many dB, or more than this in SSIM: less is not seen."""
+from crrn.metrics.gain import HARM_PSNR, HARM_SSIM
 
 
 def figures_of(folder: Path, digest: str) -> list[dict[str, Any]]:
