@@ -20,8 +20,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from typer.main import get_command
 
 from crrn.cli.config import config_folder, register_resolvers
+from crrn.cli.main import app
 from crrn.nets import build_network, save_network
 from crrn.solvers import SOLVERS
 from tests.conftest import write_photo
@@ -47,19 +49,22 @@ FAST: dict[str, list[str]] = {
     "loggers": TINY,
     "mixing": TINY,
     "paper": [*PAPER, "dry_run=true"],
-    "predict": ["device=cpu"],
-    "questions": ["device=cpu"],
-    "quickstart": ["device=cpu"],
+    "predict": ["--device=cpu"],
+    "questions": ["--device=cpu"],
+    "quickstart": ["--device=cpu"],
     "reflection-photos": ["rid=photos/reflection", "output=rid", "screening.min_side=40", "screening.size=48"],
     "report": ["evaluations=[evaluations/evaluated]"],
     "reproducibility": TINY,
-    "solvers": ["device=cpu"],
+    "solvers": ["--device=cpu"],
     "speed": ["suite=[loss]", "toy=true", "repetitions=3", "output=bench"],
     "sweeps": [*TINY, "stages.joint.learning_rate=1e-3,1e-4", "seed=1", "trainer.limit_train_batches=1"],
     "train": [override for override in TINY if override != "data=folders"],
     "validation": TINY,
 }
 """What makes the first command of each page a matter of seconds; those left out are named below."""
+
+FLAGS = ("remove", "models")
+"""The commands with ordinary flags; the others are Hydra's."""
 
 ELSEWHERE = {"demo": "test_demo.py starts the page and drives it"}
 """Pages whose first command another test runs."""
@@ -122,14 +127,15 @@ def triplet(root: Path, name: str, seed: int) -> None:
 
 @pytest.fixture
 def run(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Runs ``python -m src.NAME ARGUMENTS`` in this process, in that folder."""
+    """Runs ``crrn NAME ARGUMENTS`` in this process, in that folder."""
 
     def run(name: str, *arguments: str) -> None:
         monkeypatch.chdir(place)
         monkeypatch.setenv("WANDB_MODE", "offline")
-        monkeypatch.setattr(sys, "argv", [f"crrn-{name}", *arguments])
+        flags = name in FLAGS
+        monkeypatch.setattr(sys, "argv", ["crrn", name, *arguments] if flags else [f"crrn-{name}", *arguments])
         with pytest.raises(SystemExit) as exit_:
-            import_module(f"crrn.cli.{name}").main()
+            import_module("crrn.cli.main" if flags else f"crrn.cli.{name}").main()
         assert not exit_.value.code, capfd.readouterr().err
 
     return run
@@ -156,6 +162,9 @@ def test_first_command(page: str, run: Any, trained: None) -> None:
             "device=cpu",
         )
     fast = [*FAST[page], *([f"name={page}"] if name in ("train", "eval", "report") else [])]
+    if name in FLAGS:
+        run(name, *arguments, *fast, "-o", page)
+        return
     replaced = {override.partition("=")[0] for override in fast}
     run(name, *(argument for argument in arguments if argument.partition("=")[0] not in replaced), *fast)
 
@@ -169,12 +178,14 @@ def first_command(page: Path) -> tuple[str, list[str]]:
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The Hydra commands in the shell blocks of a page."""
-    for block in re.findall(r"^```(?:sh)?\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+    """The commands in the shell blocks of a page."""
+    for language, block in re.findall(r"^```(\S*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        if language not in ("", "sh"):
+            continue
         for line in block.replace("\\\n", " ").splitlines():
             if line.strip() in ("make bench", "make demo"):
                 yield line.split()[1], []
-            elif found := re.search(r"-m src\.(\w+)(.*)", line):
+            elif found := re.search(r"(?:^ *crrn |-m src\.)(\w+)(.*)", line):
                 yield found[1], shlex.split(found[2], comments=True)
 
 
@@ -185,6 +196,10 @@ CASES = [(text, name, arguments) for text in TEXTS for name, arguments in comman
     ("text", "name", "arguments"), CASES, ids=[f"{text.stem}-{n}" for n, (text, _, _) in enumerate(CASES)]
 )
 def test_every_command_is_one(text: Path, name: str, arguments: list[str]) -> None:
+    if name in FLAGS:
+        command = get_command(app).commands[name]  # type: ignore[attr-defined]
+        command.make_context(name, arguments)
+        return
     parser = OverridesParser.create()
     overrides = []
     for argument in arguments:
