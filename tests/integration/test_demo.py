@@ -246,6 +246,20 @@ def test_the_page_in_a_browser(demo: Demo, tmp_path: Path) -> None:
         page.keyboard.press("Home")
         page.keyboard.up("Home")
         page.locator("img[src*='after-0.webp']").first.wait_for()
+
+        # wrong files are said on the page; a phone shows it without scrolling sideways
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.set_default_timeout(PATIENCE * 1000)
+        page.goto(demo.address)
+        page.locator("input[type=file]").first.set_input_files(tmp_path / "poem.jpg")
+        page.get_by_text("No preview of this kind of file").or_(page.locator("img[src*='poem.jpg']")).first.wait_for()
+        page.get_by_role("button", name="Remove the reflection").click()
+        page.get_by_text("poem.jpg is no photo but text").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        (tmp_path / "large.jpg").write_bytes(bytes(3_000_000))
+        page.get_by_role("tab", name="Several photos").click()
+        page.locator("input[type=file]").last.set_input_files(tmp_path / "large.jpg")
+        page.get_by_text("exceeds the maximum").or_(page.get_by_text("maximum allowed size")).first.wait_for()
         browser.close()
     abroad = [url for url in asked_for if not url.startswith((demo.address, "data:", "blob:"))]
     assert not abroad  # no font, script or counter from elsewhere
