@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +59,7 @@ FAST: dict[str, list[str]] = {
     "reproducibility": TINY,
     "solvers": ["--device=cpu"],
     "speed": ["suite=[loss]", "toy=true", "repetitions=3", "output=bench"],
+    "results": ["benchmark.ceilnet_synthetic.root=ceilnet", "strict=false", "device=cpu", "cases=0"],
     "sweeps": [*TINY, "stages.joint.learning_rate=1e-3,1e-4", "seed=1", "trainer.limit_train_batches=1"],
     "train": [override for override in TINY if override != "data=folders"],
     "validation": TINY,
@@ -108,6 +111,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         triplet(place / "pairs", f"shop_window{n}_1.png", n)
         triplet(place / "SIR2/WildSceneDataset/withgt", f"{n}.png", n)
         triplet(place / "real20", f"{n}.png", n)
+        for folder, role in (("blended", "input"), ("transmission_layer", "label1"), ("reflection_layer", "label2")):
+            (place / "ceilnet").mkdir(exist_ok=True)
+            shutil.copy(place / f"real20/{folder}/{n}.png", place / f"ceilnet/{n}-{role}.png")
     torch.manual_seed(0)
     save_network(build_network("crrn", width=0.05), place / "small.safetensors")
     return place
@@ -260,3 +266,40 @@ def known(key: str, value: str, settings: list[DictConfig]) -> bool:
     parent, _, name = key.rpartition(".")
     nodes = (OmegaConf.select(each, parent) if parent else each for each in settings)
     return group.is_dir() or any(isinstance(node, DictConfig) and name in node.keys() for node in nodes)  # noqa: SIM118
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md"])
+def test_the_results_are_those_of_the_experiment(name: str) -> None:
+    record = json.loads((ROOT / "experiments/ceilnet/metrics.json").read_text())
+    (result,) = (
+        result for result in record["evaluations"]["ceilnet_synthetic"]["results"] if result["protocol"] == "errnet"
+    )
+    rows = re.findall(r"^\| (\w+)[^|]*\| (\d+\.\d\d) \| (0\.\d{4}) \|$", (ROOT / name).read_text(), flags=re.MULTILINE)
+
+    means = {
+        method: {key: one["mean"] for key, one in value["metrics"].items()}
+        for method, value in result["removers"].items()
+    }
+    assert rows == [
+        (method, f"{mean['psnr']:.2f}", f"{mean['ssim_uniform' if 'ssim_uniform' in mean else 'ssim']:.4f}")
+        for method, mean in means.items()
+    ]
+
+
+def test_the_speedups_are_those_of_the_benchmark() -> None:
+    lines = json.loads((ROOT / "experiments/bench-cpu/metrics.json").read_text())["lines"]
+    measured = [line["ratio"]["median"] for line in lines if line["ratio"]]
+    summary = (ROOT / "docs/speed.md").read_text().split("## Results")[1].split("\n## ")[0]
+    tables = [
+        summary,
+        (ROOT / "docs/solvers.md").read_text().split("## Speed and memory")[1],
+        (ROOT / "README.md").read_text(),
+    ]
+
+    for table in tables:
+        stated = re.findall(r"(\d+(?:\.\d+)?)x(?= \|)", table)
+        decimals = {value: len(value.partition(".")[2]) for value in stated}
+        assert stated
+        assert [
+            value for value in stated if float(value) not in {round(one, decimals[value]) for one in measured}
+        ] == []
