@@ -35,7 +35,7 @@ PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.stem not in
 TEXTS = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.stem != "architecture"]
 
 TINY = tiny(Path("photos"), "stages.gin.epochs=1", "stages.joint.epochs=2")
-PAPER = [*TINY, "stages.joint.schedule.milestones=[1]", "logger=none"]
+PAPER = [*TINY, "logger=none"]
 
 FAST: dict[str, list[str]] = {
     "benchmarks": ["benchmark.sir2.root=SIR2", "strict=false"],
