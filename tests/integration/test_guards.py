@@ -43,8 +43,8 @@ def test_a_loss_that_is_no_number_stops_the_run(train: Train, photos: Path, tmp_
     outcome = train(*tiny(photos, *GIN, "name=nan"))
     assert outcome.status == 1 and "Traceback" not in outcome.err
     last = tmp_path / "runs/nan/gin/last.ckpt"
-    # step 5 is the second of epoch 2, whose mixtures are 2 and 3 of the plan's epoch 1
-    for words in ("step 5 of stage gin", "epoch 2; mixtures 2, 3 of the plan's epoch 1", "runs/nan/gin/last.ckpt"):
+    # step 5 is the second of epoch 2, whose samples are 2 and 3 of the plan's epoch 1
+    for words in ("step 5 of stage gin", "epoch 2; samples 2, 3 of the plan's epoch 1", "runs/nan/gin/last.ckpt"):
         assert words in outcome.err
     assert torch.load(last, weights_only=True)["global_step"] == 4
 

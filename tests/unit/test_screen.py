@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.progress import Progress as Bars
+from rich.progress import TextColumn
 from rich.text import Text
 
 from crrn.bench.report import screen as show_bench
@@ -47,7 +49,8 @@ def test_the_other_tables(name: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     record: dict[str, Any] = {"job": 0, "status": "failed", "metrics": {}, "seconds": 1.0, "error": f"8{name}"}
     show_table([record | {"overrides": {"net": value}} for value in (f"9{name}", "other")], tmp_path / f"10{name}")
     (tmp_path / f"11{name}").mkdir(parents=True)
-    write_summary(SimpleNamespace(path=tmp_path / f"11{name}"), {}, f"12{name}")  # type: ignore[arg-type]
+    metrics = {f"val/background_{metric}": 0.5 for metric in ("ssim", "si", "psnr")}
+    write_summary(SimpleNamespace(path=tmp_path / f"11{name}"), metrics, f"12{name}")  # type: ignore[arg-type]
     out = printed(capsys)
     assert all(f"{number}{name}" in out for number in range(1, 13)), out
 
@@ -58,5 +61,8 @@ def test_bars(name: str) -> None:
         progress(name, 0, 1)
         assert str(progress.bars.columns[0](progress.bars.tasks[0])) == name
     bar = ProgressBar()
-    bar._trainer = SimpleNamespace(lightning_module=SimpleNamespace(name=name), max_epochs=3)  # type: ignore[assignment]
-    assert Text.from_markup(bar._get_train_description(0), emoji=False).plain == f"{name} 1/3"
+    bar.progress = Bars(TextColumn("{task.description}"))  # type: ignore[assignment]
+    bar.train_progress_bar_id = bar.progress.add_task("")
+    trainer, stage = SimpleNamespace(current_epoch=0, max_epochs=3), SimpleNamespace(name=name)
+    bar._name_stage(trainer, stage)  # type: ignore[arg-type]
+    assert Text.from_markup(bar.progress.tasks[0].description, emoji=False).plain == f"{name} 1/3"
