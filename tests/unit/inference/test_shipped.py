@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def linear_gain(remover: nn.Module) -> float:
-    """Mean gain in PSNR, in dB, of the whole estimate (strength 100) on `LinearMixing`'s mixtures of the demo photos that
-    are held out, each with each."""
+    """Mean gain in PSNR, in dB, of the whole estimate (strength 100) on `LinearMixing`'s mixtures of the held-out demo
+    photos, each with each."""
     source = demo_photos()
     photos = [Image.fromarray(read_image(path)) for path in source.files if path in source.held_out]
     images = [to_tensor(np.asarray(ImageOps.fit(photo, (288, 224)))) for photo in photos]
