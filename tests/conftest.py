@@ -11,6 +11,47 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.resources import SHARED_DATA, expected, require, require_marked, skips
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--expected-skips",
+        action="store_true",
+        help="fail where a test is skipped that tests/resources.py does not list",
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    require_marked(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the run where a skip is not expected; on the process that prints the summary."""
+    summary = session.config.pluginmanager.get_plugin("terminalreporter")
+    if summary is None or not session.config.getoption("expected_skips"):
+        return
+    found = skips(summary.stats.get("skipped", ()))
+    if session.exitstatus == pytest.ExitCode.OK and not all(expected(*skip) for skip in found.items()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each skip: its test, its reason, and whether it is expected."""
+    found = skips(terminalreporter.stats.get("skipped", ()))
+    if found:
+        terminalreporter.section("skips")
+        for test, reason in found.items():
+            terminalreporter.line(f"{'expected' if expected(test, reason) else 'UNEXPECTED'} {test}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of images that are not part of the repository."""
+    require("shared data", SHARED_DATA.is_dir())
+    return SHARED_DATA
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:

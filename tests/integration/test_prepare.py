@@ -16,7 +16,6 @@ from PIL import Image
 
 from tests.integration.conftest import ROOT, Outcome
 
-DATA = ROOT.parent / "shared" / "data"
 Prepare = Callable[..., Outcome]
 
 
@@ -154,9 +153,8 @@ def test_the_module_answers_for_help_and_for_a_mistake_without_torch() -> None:
         assert done.stderr.splitlines()[-1] == ""
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the images are not here")
-def test_real_sets_are_sound(run: Prepare, tmp_path: Path) -> None:
-    outcome = run("benchmark=[ceilnet_synthetic,ceilnet_real]", f"data_root={DATA}")
+def test_real_sets_are_sound(run: Prepare, shared_data: Path, tmp_path: Path) -> None:
+    outcome = run("benchmark=[ceilnet_synthetic,ceilnet_real]", f"data_root={shared_data}")
     assert outcome.status == 0, outcome.err
     assert outcome.out.count("Nothing wrong") == 2
     indexes = [json.loads((tmp_path / f"prepared/ceilnet_{kind}.json").read_text()) for kind in ("synthetic", "real")]

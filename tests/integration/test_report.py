@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +14,7 @@ from PIL import Image
 
 from tests.conftest import write_photo
 from tests.integration.conftest import Outcome
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from tests.resources import BROWSER, BROWSER_ARGUMENTS
 
 
 @pytest.fixture
@@ -113,7 +111,7 @@ def test_a_wrong_setting_is_one_sentence(
     assert outcome.status == 1 and says in outcome.err and len(outcome.err.splitlines()) == 1, outcome.err
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.browser
 def test_a_browser_shows_it_on_a_phone(evaluated: Path, command: Callable[..., Outcome], tmp_path: Path) -> None:
     assert command("report", "name=first", "evaluations=[evaluations/tiny]").status == 0
     page = (tmp_path / "experiments/first/report.html").read_text()
@@ -126,7 +124,7 @@ def test_a_browser_shows_it_on_a_phone(evaluated: Path, command: Callable[..., O
         document.querySelectorAll("use").length, foreign, range.parentElement.style.getPropertyValue("--at")].join(" ");
     });</script></body>"""
     (tmp_path / "probe.html").write_text(page.replace("</body>", probe))
-    arguments = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"]
+    arguments = [*BROWSER_ARGUMENTS, f"--user-data-dir={tmp_path / 'browser'}"]
     done = subprocess.run(
         [str(BROWSER), *arguments, "--window-size=390,800", "--dump-dom", f"file://{tmp_path / 'probe.html'}"],
         capture_output=True,

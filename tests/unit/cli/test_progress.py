@@ -14,6 +14,6 @@ def test_each_part_says_once_that_it_is_done(capsys: pytest.CaptureFixture[str])
         progress("frames", 1, 1)
         progress("frames", 0, 1)  # the next video
         progress("frames", 1, 1)
-    said = [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()]
+    said = [line.partition(",")[0] for line in capsys.readouterr().err.split("\n") if line]
     assert said[0] == "archive (MB): 0/2"
     assert said[1:] == ["archive (MB): 2/2", "small archive (MB): 0/0", "frames: 1/1", "frames: 1/1"]

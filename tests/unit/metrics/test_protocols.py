@@ -20,8 +20,6 @@ from crrn.metrics import PROTOCOLS, ImageMean, custom_protocol, derive_mask, lms
 Photo = NDArray[np.uint8]
 Image01 = NDArray[np.float64]
 
-CEILNET = Path(__file__).parents[4] / "shared" / "data" / "ceilnet_synthetic"
-
 
 def read(path: Path) -> Photo:
     return np.asarray(Image.open(path).convert("RGB"))
@@ -41,10 +39,9 @@ def triplet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         reflection //= 3
         return (background * 0.7 + reflection).clip(0, 255).astype(np.uint8), background, reflection
     if request.param != "made":
-        if not CEILNET.is_dir():
-            pytest.skip("CEILNet's images are not here")
+        images: Path = request.getfixturevalue("shared_data") / "ceilnet_synthetic"
         names = ("input", "label1", "label2")
-        return tuple(read(CEILNET / f"{request.param}-{name}.png") for name in names)  # type: ignore[return-value]
+        return tuple(read(images / f"{request.param}-{name}.png") for name in names)  # type: ignore[return-value]
     folder = tmp_path_factory.mktemp("triplet")
     for seed in (1, 2):
         write_photo(folder / f"{seed}.png", seed, height=173, width=131)
