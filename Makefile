@@ -2,10 +2,11 @@
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
+CONSTRAINTS := constraints.txt
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo resume test check train bench docs clean
+.PHONY: help install demo resume test check train bench docs lowest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +20,7 @@ resume: $(INSTALLED) ## start a run, kill it, resume it, and compare its weights
 	$(VENV)/bin/python -m src.resume_check
 
 # Two files at a time, one thread each: threads of two processes on two cores would wait for one another.
-test: $(INSTALLED) ## run the tests; ARGS="-k plan" is passed on
+test: $(INSTALLED) ## run the tests; ARGS="-m 'not slow'" is passed on: the fast half
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## lint, formatting and types
@@ -36,12 +37,17 @@ bench: $(INSTALLED) ## compare the speed with other libraries, minutes; ARGS="su
 docs: $(INSTALLED) ## build the documentation: build/docs/index.html
 	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
+# --universal: one file for all Pythons and systems. uv is no part of .venv: pip install uv.
+lowest: ## write .ci/lowest.txt anew: the lowest releases that pyproject.toml allows
+	uv pip compile --quiet --universal --python-version 3.11 --resolution lowest-direct --extra demo --extra dev \
+		--no-header --no-annotate --output-file .ci/lowest.txt pyproject.toml
+
 clean: ## remove .venv, builds and caches; runs stay
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest build dist .mypy_cache .pytest_cache .ruff_cache
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null || { echo "crrn needs Python 3.11 or 3.12, and $(PYTHON) is not one ($$($(PYTHON) --version 2>&1)): name one, e.g. make PYTHON=python3.12 $(or $(MAKECMDGOALS),install)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,dev]'
 	@touch $@
