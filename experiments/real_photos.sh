@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What do formation models and real pairs bring on real photos? Three networks of width 0.25, the same seed, length,
 # photos and validation scenes; evaluated once on SIR2, Real20 and Nature20.
-#   experiments/real_photos/run.sh PHOTOS PAIRS BENCHMARKS [training|evaluation]
+#   experiments/real_photos.sh PHOTOS PAIRS BENCHMARKS [training|evaluation]
 # One thread each: the length of a training is its CPU time.
 set -euo pipefail
 photos=$1 pairs=$2 benchmarks=$3 part=${4:-all}
