@@ -67,11 +67,28 @@ def write_atomically(
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
-        error = cause
-        raise RunError(
-            f"Cannot write {path}: {error.strerror or error}; free space or choose a writable place with {place}. "
-            "What was there before is intact."
-        ) from error
+        raise _unwritable(path, cause, place) from cause
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def append(path: Path) -> Iterator[IO[str]]:
+    """Opens a text file to write behind its end, without waiting for the disk.
+
+    Raises:
+        RunError: the file cannot be written to or the disk is full.
+    """
+    try:
+        with path.open("a", newline="") as file:
+            yield file
+    except OSError as error:
+        raise _unwritable(path, error, "run_root=DIR") from error
+
+
+def _unwritable(path: Path, error: OSError, place: str) -> RunError:
+    return RunError(
+        f"Cannot write {path}: {error.strerror or error}; free space or choose a writable place with {place}. "
+        "What was there before is intact."
+    )

@@ -9,9 +9,11 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import optuna
     from lightning.pytorch.strategies import DDPStrategy
-    from torch import nn
+    from torch import Tensor, nn
     from torch.utils.data import DataLoader
 
 CHECKED = {
@@ -47,6 +49,14 @@ def stop_workers(loader: DataLoader[Any]) -> None:
     if iterator is not None and hasattr(iterator, "_shutdown_workers"):
         iterator._shutdown_workers()
         loader._iterator = None
+
+
+def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each source into its target, by few launches on a GPU where a loop makes one for each tensor."""
+    import torch
+
+    if targets:
+        torch._foreach_copy_(list(targets), list(sources))
 
 
 def any_size() -> AbstractContextManager[None]:

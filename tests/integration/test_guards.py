@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from crrn.training.background import Background
 from crrn.training.modules import StageTraining
 from crrn.training.recovery import is_whole
 from tests.integration.conftest import Outcome, tiny
@@ -82,6 +83,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
 
     def filling(self: StageTraining, batch, batch_idx: int) -> torch.Tensor:
         if self.global_step == 3:
+            next(callback for callback in self.trainer.callbacks if isinstance(callback, Background)).finish()
             small_files(last.stat().st_size // 2)
         return step(self, batch, batch_idx)
 
@@ -188,6 +190,8 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(
         (["logging.metrics_every_n_steps=0"], ["logging.metrics_every_n_steps", "1 or more"]),
         (["trainer.precision=17-true"], ["trainer", "17-true"]),
         (["+trainer.max_epochs=3"], ["trainer.max_epochs", "stages.NAME.epochs"]),
+        (["trainer.strategy=fsdp"], ["trainer.strategy=fsdp", "trainer.strategy=ddp"]),
+        (["trainer.strategy=deepspeed_stage_2"], ["trainer.strategy=deepspeed_stage_2", "trainer.strategy=ddp"]),
         (["+stages.joint.loss.colour=1"], ["loss has no setting colour", "loss.background.l1=2"]),
         (["+optimizer.lr=1"], ["optimizer.lr", "stages.gin.learning_rate"]),
         (["+logger.colour=1"], ["logger.colour", "logger=wandb"]),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lightning.pytorch as L
 import torch
@@ -15,7 +19,8 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from crrn.files import write_atomically
+from crrn.files import append, write_atomically
+from crrn.training.background import Reading, background
 from crrn.training.fingerprints import step_fingerprint
 from crrn.training.modules import StageTraining
 from crrn.training.validation import SETS
@@ -34,7 +39,11 @@ class CsvCurves(Logger):
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self.rows: dict[int, dict[str, str]] = {}
-        self._changed = False
+        self._columns: list[str] = []
+        self._last = -1
+        self._new: list[int] | None = None
+        """Steps of rows that are not yet in the file and belong behind those that are; None: all is to be written."""
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -57,57 +66,87 @@ class CsvCurves(Logger):
     def resume(self, step: int) -> None:
         """Reads back the rows up to ``step`` and drops later ones: the steps after the checkpoint are trained again."""
         if self.path.exists():
-            with self.path.open(newline="") as file:
-                rows = {int(row["step"]): row for row in csv.DictReader(file)}
+            text = self.path.read_text()
+            whole = text[: text.rfind("\n") + 1]  # a killed process may have left half of a row
+            rows = {int(row["step"]): row for row in csv.DictReader(io.StringIO(whole))}
             self.rows = {
                 at: {k: v for k, v in row.items() if k != "step" and v} for at, row in rows.items() if at <= step
             }
-            self._changed = True
+            self._last = max(self.rows, default=-1)
+            self._new = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        row = self.rows.setdefault(int(step or 0), {})
-        row.update({name: repr(float(value)) for name, value in metrics.items()})
-        self._changed = True
+        at = int(step or 0)
+        with self._lock:
+            self.rows.setdefault(at, {}).update({name: repr(float(value)) for name, value in metrics.items()})
+            if self._new is not None and at > self._last and metrics.keys() <= set(self._columns):
+                self._new.append(at)
+            else:
+                self._new = None
+            self._last = max(self._last, at)
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes the whole file atomically, so that whoever reads it meanwhile sees complete rows."""
-        if not self._changed:
-            return
-        columns = ["step", *dict.fromkeys(name for row in self.rows.values() for name in row)]
-        with write_atomically(self.path, "w") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows({"step": step, **row} for step, row in sorted(self.rows.items()))
-        self._changed = False
+        """Brings the file up to date: appends new rows, or, where a row or the columns changed, writes the whole file
+        atomically. Whoever reads it meanwhile sees all but perhaps the end of the last row."""
+        with self._lock:
+            if not self.rows:  # Lightning saves before a run has read its rows back
+                return
+            if self._new is None:
+                self._columns = ["step", *dict.fromkeys(name for row in self.rows.values() for name in row)]
+                with write_atomically(self.path, "w") as file:
+                    csv.DictWriter(file, self._columns).writeheader()
+                    self._write(file, sorted(self.rows))
+            elif self._new:
+                with append(self.path) as file:
+                    self._write(file, self._new)
+            self._new = []
+
+    @rank_zero_only
+    def sync(self) -> None:
+        """Waits until the disk has what was saved: a checkpoint that follows never survives a power cut alone."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         self.save()
+
+    def _write(self, file: IO[str], steps: Iterable[int]) -> None:
+        csv.DictWriter(file, self._columns).writerows({"step": step, **self.rows[step]} for step in steps)
 
 
 class Curves(Callback):
     """Sends the loss terms every ``every_n_steps`` optimizer steps, and each validation, to all loggers.
 
     It does so itself rather than through ``LightningModule.log``: Lightning logs a step after the hook in which
-    checkpoints are written, so a run killed in between would lose that row; and reading the terms only when they are
-    logged leaves the GPU undisturbed in between.
+    checkpoints are written, so a run killed in between would lose that row. The terms are read from the device and
+    written beside the training, which does not wait for them.
 
     Columns: ``train/<term>``, ``train/learning_rate``, ``train/mixtures_per_second``, ``train/data_share`` (the share
     of wall time that training waited for data), and the metrics of :mod:`crrn.training.validation`; ``epoch`` counts
-    from 0. Loss terms are means over the step's mixtures on all devices.
+    from 0. Loss terms are means over the step's mixtures, on all devices and of all batches whose gradients are
+    accumulated.
 
     Args:
         every_n_steps: optimizer steps between two rows.
         fingerprints: adds ``train/fingerprint``, see :mod:`crrn.training.fingerprints`.
+
+    Attributes:
+        latest: the loss terms that were read last.
+        mixtures_per_second: of the latest row.
+        data_share: likewise.
     """
 
     def __init__(self, every_n_steps: int = 20, fingerprints: bool = False) -> None:
         self.every_n_steps = every_n_steps
         self.fingerprints = fingerprints
+        self.latest: dict[str, float] = {}
         self.mixtures_per_second = 0.0
         self.data_share = 0.0
+        self._terms: list[Tensor] = []
         self._restart_clock()
 
     def _restart_clock(self) -> None:
@@ -134,41 +173,57 @@ class Curves(Callback):
         assert isinstance(pl_module, StageTraining)
         self._batch_ended = time.perf_counter()
         self._mixtures += len(batch.mixture) * trainer.world_size
+        if trainer.accumulate_grad_batches > 1:
+            self._terms.append(stacked(pl_module.terms))
+        if not takes_step(trainer, batch_idx):
+            return
         if trainer.global_step % self.every_n_steps == 0 or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            terms = {f"train/{name}": value for name, value in global_means(trainer, pl_module.terms).items()}
-            if self.fingerprints:
-                terms["train/fingerprint"] = step_fingerprint(pl_module, batch)
-            if pl_module.guard.policy == "skip":
-                terms["train/skipped_steps"] = pl_module.guard.skipped
+            parts = self._terms or [stacked(pl_module.terms)]
+            values = trainer.strategy.reduce(torch.stack(parts).mean(0), reduce_op="mean")
             elapsed = time.perf_counter() - self._since
             self.mixtures_per_second = self._mixtures / elapsed
             self.data_share = self._waited / elapsed
-            self._log(
-                trainer,
-                {
-                    "epoch": trainer.current_epoch,
-                    **terms,
-                    "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-                    "train/mixtures_per_second": self.mixtures_per_second,
-                    "train/data_share": self.data_share,
-                },
+            metrics = {
+                "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+                "train/mixtures_per_second": self.mixtures_per_second,
+                "train/data_share": self.data_share,
+            }
+            if self.fingerprints:
+                metrics["train/fingerprint"] = step_fingerprint(pl_module, batch)
+            if pl_module.guard.policy == "skip":
+                metrics["train/skipped_steps"] = pl_module.guard.skipped
+            row = {"epoch": trainer.current_epoch, **metrics}
+            background(trainer)(
+                partial(self._send, trainer, trainer.global_step, list(pl_module.terms), Reading(values), row)
             )
             self._restart_clock()
+        self._terms.clear()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            self._log(trainer, {name: value for name, value in metrics.items() if name.partition("/")[0] in SETS})
+            metrics = {name: value for name, value in metrics.items() if name.partition("/")[0] in SETS}
+            background(trainer)(partial(log, trainer, trainer.global_step, metrics))
             self._restart_clock()
 
-    @staticmethod
-    def _log(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(dict(metrics), step=trainer.global_step)
-            logger.save()
+    def _send(self, trainer: L.Trainer, step: int, names: list[str], terms: Reading, row: Mapping[str, float]) -> None:
+        self.latest = dict(zip(names, terms.get().tolist(), strict=True))
+        log(trainer, step, {**row, **{f"train/{name}": value for name, value in self.latest.items()}})
 
 
-def global_means(trainer: L.Trainer, terms: Mapping[str, Tensor]) -> dict[str, float]:
-    """The terms' means over all devices, whose batches are of one size. All ranks must call it together."""
-    values = trainer.strategy.reduce(torch.stack([value.float() for value in terms.values()]), reduce_op="mean")
-    return dict(zip(terms, values.tolist(), strict=True))
+def log(trainer: L.Trainer, step: int, metrics: Mapping[str, float]) -> None:
+    """Sends a row to all loggers, which write it."""
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(metrics), step=step)
+        logger.save()
+
+
+def takes_step(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether the optimizer takes a step after this batch, rather than accumulate its gradient."""
+    last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+    return last or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+def stacked(terms: Mapping[str, Tensor]) -> Tensor:
+    """The terms, which are scalars, as one tensor in float32."""
+    return torch.stack([value.float() for value in terms.values()])

@@ -5,12 +5,15 @@ Each ends in one clear sentence, with the last checkpoint intact.
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import lightning.pytorch as L
 import torch
@@ -18,9 +21,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from crrn.errors import ConfigError, CrrnError, RunError
+from crrn.private import copy_all
+from crrn.training.background import Reading
 from crrn.training.recovery import newest_checkpoint
 
 POLICIES = ("stop", "skip")
+
+LATER = 16
+"""Steps after which a GPU has long told whether a step was finite; a fixed number, so that all devices stop alike."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -28,16 +36,23 @@ class NonFiniteLoss(RuntimeError):
 
 
 class NonFinite:
-    """What happens at a training step whose loss is infinite or not a number on any device.
+    """What happens at an optimizer step whose loss or gradient is infinite or not a number on any device.
 
-    With "stop" the run ends before the weights are touched. With "skip" the step leaves weights, momenta and batch
-    statistics as they were and is counted; the schedule goes on.
+    Such a step is left out as a whole, with all batches whose gradients it accumulates: weights, momenta and batch
+    statistics stay as they were. This happens on the device; what was found is read on the host `LATER` steps later
+    (on a CPU at once). Then the run ends ("stop"), or the step is counted and the schedule goes on ("skip").
+
+    With 16-mixed the gradient scaler leaves steps out whose gradients overflow, as it lowers its scale; only losses
+    are looked at here.
 
     Args:
         policy: "stop" or "skip".
 
     Raises:
         ConfigError: another policy.
+
+    Attributes:
+        skipped: the steps that were left out, as far as they were read.
     """
 
     def __init__(self, policy: str = "stop") -> None:
@@ -45,61 +60,139 @@ class NonFinite:
             raise ConfigError(f"non_finite={policy!r} is unknown: choose one of {', '.join(POLICIES)}.")
         self.policy = policy
         self.skipped = 0
-        self.skipping = False
-        self._buffers: list[Tensor] = []
+        self._statistics = Statistics()
+        self._terms: Tensor | None = None
+        self._found: deque[Found] = deque()
 
     def before(self, net: nn.Module) -> None:
-        """Remembers the batch statistics, which a forward pass changes before its loss is known."""
-        if self.policy == "skip":
-            self._buffers = [buffer.clone() for buffer in net.buffers()]
+        """Remembers the batch statistics at the first batch of a step: a forward pass changes them before its loss is
+        known."""
+        if self._terms is None:
+            self._statistics.remember(net)
 
-    def after(self, module: L.LightningModule, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Looks at the loss; all devices decide alike.
+    def after(self, terms: Tensor) -> None:
+        """Takes the loss of a batch and its terms, (1 + T,)."""
+        self._terms = terms if self._terms is None else self._terms + terms  # what is not finite remains so
+
+    def before_step(self, module: L.LightningModule, optimizer: torch.optim.Optimizer, names: Sequence[str]) -> None:
+        """Looks at losses and gradients, and leaves the step out where they are not finite; all devices decide alike.
+
+        Args:
+            module: what is trained.
+            optimizer: about to take its step.
+            names: of the terms.
 
         Raises:
-            NonFiniteLoss: it is not finite and the policy is "stop".
+            NonFiniteLoss: a step that was read now is not finite, and the policy is "stop".
         """
-        flag = loss.detach().isfinite().logical_not().float()
-        self.skipping = bool(module.trainer.strategy.reduce(flag, reduce_op="sum"))
-        if not self.skipping:
-            return
-        report = describe_batch(module)
-        if self.policy == "stop":
-            bad = ", ".join(name for name, value in terms.items() if not value.isfinite())
-            raise NonFiniteLoss(
-                f"The loss is not finite ({bad}) at {report}. Lower the learning rate, set "
-                "trainer.gradient_clip_val=1, or leave such steps out by non_finite=skip."
+        trainer = module.trainer
+        assert self._terms is not None
+        terms, self._terms = self._terms, None
+        bad = terms[0].isfinite().logical_not()
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        if gradients and not scaled:
+            bad = bad | torch.nn.utils.get_total_norm(gradients).isfinite().logical_not()
+        bad = trainer.strategy.reduce(bad.float(), reduce_op="sum").clamp(max=1)
+        data = getattr(trainer, "datamodule", None)
+        self._found.append(
+            Found(
+                trainer.global_step + 1,
+                trainer.current_epoch,
+                list(names),
+                Reading(torch.cat((bad[None], terms))),
+                getattr(data, "latest", None),
             )
-        self.skipped += 1
-        L.utilities.rank_zero.rank_zero_warn(
-            f"The loss is not finite at {report}: step skipped, {self.skipped} so far.", category=RuntimeWarning
         )
+        self._statistics.restore(bad)
+        if not scaled:
+            leave_out(optimizer, bad)
+        self.read(module, LATER if bad.device.type == "cuda" else 0)
 
-    def after_backward(self, module: L.LightningModule, net: nn.Module) -> None:
-        """Undoes a skipped step: puts the batch statistics back and takes the gradients away, so that the optimizer
-        does nothing. With 16-mixed they stay: the gradient scaler skips such a step itself.
+    def read(self, module: L.LightningModule, later: int = 0) -> None:
+        """Reads what was found, but for the last ``later`` steps; all devices must call it together.
+
+        Raises:
+            NonFiniteLoss: a step is not finite and the policy is "stop".
         """
-        if not self.skipping:
-            return
-        for buffer, before in zip(net.buffers(), self._buffers, strict=True):
-            buffer.copy_(before)
-        if getattr(module.trainer.precision_plugin, "scaler", None) is None:
-            for parameter in module.parameters():
-                parameter.grad = None
+        while len(self._found) > later:
+            found = self._found.popleft()
+            bad, *terms = found.values.get().tolist()
+            if not bad:
+                continue
+            place = describe_step(module, found)
+            if self.policy == "stop":
+                broken = [name for name, value in zip(found.names, terms, strict=True) if not math.isfinite(value)]
+                what = f"loss is not finite ({', '.join(broken)})" if broken else "gradient is not finite"
+                raise NonFiniteLoss(
+                    f"The {what} at {place}. Lower the learning rate, set trainer.gradient_clip_val=1, or leave such "
+                    "steps out by non_finite=skip."
+                )
+            self.skipped += 1
+            L.utilities.rank_zero.rank_zero_warn(
+                f"The loss or its gradient is not finite at {place}: step skipped, {self.skipped} so far.",
+                category=RuntimeWarning,
+            )
 
 
-def describe_batch(module: L.LightningModule) -> str:
-    """``step 12 of stage joint (epoch 3; samples 4, 5, 6, 7 of plan epoch 5)``: what is needed to make the batch
-    again."""
-    trainer = module.trainer
-    where = f"epoch {trainer.current_epoch + 1}"
-    data = getattr(trainer, "datamodule", None)
-    if data is not None and hasattr(data, "latest"):
-        gathered = module.trainer.strategy.all_gather(data.latest.to(module.device))
-        numbers = ", ".join(str(k) for k in gathered.flatten().tolist())
-        where += f"; samples {numbers} of the plan's epoch {data.first_epoch + trainer.current_epoch} with its seed"
-        where += f" {data.seed}"
-    return f"step {trainer.global_step + 1} of stage {getattr(module, 'name', '')} ({where})"
+class Found(NamedTuple):
+    """What was found at a step: whether it is not finite, and its terms."""
+
+    step: int
+    epoch: int
+    names: list[str]
+    values: Reading
+    samples: Tensor | None
+
+
+class Statistics:
+    """The buffers of a network as they were, of each type in one tensor."""
+
+    def __init__(self) -> None:
+        self._kinds: list[tuple[list[Tensor], Tensor]] = []
+
+    def remember(self, net: nn.Module) -> None:
+        """Keeps a copy of all buffers."""
+        kinds: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in net.buffers():
+            kinds.setdefault(buffer.dtype, []).append(buffer)
+        self._kinds = [(buffers, _flat(buffers)) for buffers in kinds.values()]
+
+    def restore(self, wanted: Tensor) -> None:
+        """Puts the copy back where ``wanted``, a scalar on the device, is not 0."""
+        for buffers, before in self._kinds:
+            chosen = torch.where(wanted.bool(), before, _flat(buffers)).split([buffer.numel() for buffer in buffers])
+            copy_all(buffers, [part.view_as(buffer) for part, buffer in zip(chosen, buffers, strict=True)])
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+
+
+def leave_out(optimizer: torch.optim.Optimizer, wanted: Tensor) -> None:
+    """Makes the optimizer's next step do nothing where ``wanted``, a scalar on the device, is 1.
+
+    Torch's fused optimizers do so without a wait for the device, as they do for torch's gradient scaler. For others the
+    host reads ``wanted`` and takes the gradients away.
+    """
+    if optimizer.defaults.get("fused"):
+        optimizer.found_inf = wanted  # type: ignore[attr-defined]
+    elif wanted:
+        optimizer.zero_grad(set_to_none=True)
+
+
+def describe_step(module: L.LightningModule, found: Found) -> str:
+    """``step 12 of stage joint (epoch 3; samples 4, 5, 6, 7 of the plan's epoch 5 with its seed 2018)``: what is needed
+    to make the batch again."""
+    parts = [f"epoch {found.epoch + 1}"]
+    data = getattr(module.trainer, "datamodule", None)
+    if data is not None and found.samples is not None:
+        gathered = module.trainer.strategy.all_gather(found.samples.to(module.device))
+        numbers = ", ".join(map(str, gathered.flatten().tolist()))
+        parts.append(
+            f"samples {numbers} of the plan's epoch {data.first_epoch + found.epoch} with its seed {data.seed}"
+        )
+    return f"step {found.step} of stage {getattr(module, 'name', '')} ({'; '.join(parts)})"
 
 
 def resume_hint(checkpoint: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as L
@@ -13,6 +14,7 @@ from crrn.image.picture import to_picture
 from crrn.layers import Layers
 from crrn.metrics import gains, matched_gains, quality
 from crrn.mixing import Mixture
+from crrn.training.background import background
 from crrn.training.early_stopping import is_last, may_be_last
 from crrn.training.modules import StageTraining
 from crrn.training.validation import SETS
@@ -67,7 +69,8 @@ class ImageTable(Callback):
         for prefix in SETS:
             rows = gathered(self._rows[prefix], trainer.is_global_zero)
             if rows:
-                send(trainer, NAMES[prefix], sorted(rows, key=lambda row: row["number"]))
+                rows.sort(key=lambda row: row["number"])
+                background(trainer)(partial(send, trainer, NAMES[prefix], rows))
 
 
 def send(trainer: L.Trainer, name: str, rows: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -116,11 +117,14 @@ class StageTraining(L.LightningModule):
         self.guard.before(self.net)
         loss, terms = self.loss(self.estimate(batch), self.targets(batch, self.loss.layers), batch)
         self.terms = {"loss": loss.detach(), **terms}
-        self.guard.after(self, loss, self.terms)
+        self.guard.after(torch.stack([value.float() for value in self.terms.values()]))
         return loss
 
-    def on_after_backward(self) -> None:
-        self.guard.after_backward(self, self.net)
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.guard.before_step(self, optimizer, list(self.terms))
+
+    def on_train_epoch_end(self) -> None:
+        self.guard.read(self)
 
     def validation_step(self, batch: Mixture, batch_idx: int, dataloader_idx: int = 0) -> Layers:  # type: ignore[override]
         """Updates the metrics of the set and gives the estimate to the callbacks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from crrn.image.picture import to_picture
 from crrn.layers import Layers
 from crrn.metrics import psnr, ssim
 from crrn.mixing import Mixture
+from crrn.training.background import Reading, background
 from crrn.training.modules import StageTraining
 from crrn.training.rundir import stage_folder
 from crrn.training.validation import SETS
@@ -33,7 +35,8 @@ CELL_WIDTH = 224
 class Panels(Callback):
     """Draws the first ``images`` of each validation set after each validation: I, B̂, B, R̂, R, dB̂, dB, one a row.
 
-    The columns of layers that the stage does not estimate are left out. Mixtures are written as
+    The columns of layers that the stage does not estimate are left out. The pictures are the validation's own
+    estimates, drawn beside the training. Mixtures are written as
     ``panels/panel-epoch0007.png`` and pairs as ``panels/pairs-epoch0007.png`` into the stage's
     folder, and sent to W&B where it is on.
 
@@ -50,7 +53,8 @@ class Panels(Callback):
         self.folder = stage_folder(trainer, pl_module) / "panels"
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._rows: dict[str, list[list[tuple[str, Tensor]]]] = {prefix: [] for prefix in SETS}
+        self._parts: dict[str, list[Reading]] = {prefix: [] for prefix in SETS}
+        self._count = dict.fromkeys(SETS, 0)
 
     def on_validation_batch_end(
         self,
@@ -61,26 +65,31 @@ class Panels(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        rows = self._rows[SETS[dataloader_idx]]
-        wanted = self.images - len(rows)
-        if wanted > 0 and trainer.is_global_zero:
-            assert isinstance(pl_module, StageTraining)
-            part = batch.rows(slice(wanted))
-            with torch.no_grad():
-                rows += panel_rows(part, pl_module.estimate(part), pl_module.targets(part))
+        prefix = SETS[dataloader_idx]
+        part = slice(self.images - self._count[prefix])
+        if part.stop > 0 and trainer.is_global_zero:
+            assert isinstance(pl_module, StageTraining) and isinstance(outputs, Layers)
+            estimate, target = (
+                Layers(*(None if layer is None else layer[part] for layer in layers))
+                for layers in (outputs, pl_module.targets(batch))
+            )
+            self._parts[prefix].append(Reading((batch.rows(part), estimate, target)))
+            self._count[prefix] += min(part.stop, len(batch.mixture))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageTraining)
         if trainer.sanity_checking:
             return
-        for prefix, rows in self._rows.items():
-            if rows:
-                self._write(trainer, NAMES[prefix], draw_panel(rows))
+        for prefix, parts in self._parts.items():
+            if parts:
+                path = self.folder / f"{NAMES[prefix]}-epoch{trainer.current_epoch + 1:04d}.png"
+                background(trainer)(partial(self._write, trainer, path, NAMES[prefix], parts))
 
-    def _write(self, trainer: L.Trainer, name: str, picture: Image.Image) -> None:
-        path = self.folder / f"{name}-epoch{trainer.current_epoch + 1:04d}.png"
+    def _write(self, trainer: L.Trainer, path: Path, name: str, parts: Sequence[Reading]) -> None:
+        with torch.no_grad():
+            picture = draw_panel([row for part in parts for row in panel_rows(*part.get())])
         encoded = io.BytesIO()
-        picture.save(encoded, "PNG", optimize=True)
+        picture.save(encoded, "PNG")
         with write_atomically(path) as file:
             file.write(encoded.getvalue())
         for logger in trainer.loggers:

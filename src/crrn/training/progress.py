@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as L
@@ -50,12 +51,14 @@ class ProgressBar(RichProgressBar):
             self.progress.update(self.train_progress_bar_id, description=f"{name} {epoch}")
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-        """The latest terms, read from the device only as often as the curves are logged."""
-        assert isinstance(pl_module, StageTraining)
-        curves = next((callback for callback in trainer.callbacks if isinstance(callback, Curves)), None)  # type: ignore[attr-defined]
-        if curves is None or trainer.global_step % curves.every_n_steps == 0 or not hasattr(self, "_shown"):
-            self._shown: dict[str, Any] = {name: float(value) for name, value in pl_module.terms.items()}
-        return self._shown if curves is None else {**self._shown, "samples/s": curves.mixtures_per_second}
+        """What the curves read last: the bar itself reads nothing from the device."""
+        curves = curves_of(trainer)
+        return {} if curves is None else {**curves.latest, "samples/s": curves.mixtures_per_second}
+
+
+def curves_of(trainer: L.Trainer) -> Curves | None:
+    """The callback that reads the loss terms, if the trainer has it."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, Curves)), None)  # type: ignore[attr-defined]
 
 
 class CurrentStdout:
@@ -93,20 +96,23 @@ class ProgressLines(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if time.perf_counter() - self._spoke > self.HEARTBEAT and not sys.stdout.isatty():
-            self._say(trainer, pl_module)
+            curves = curves_of(trainer)
+            self._say(trainer, pl_module, {} if curves is None else curves.latest)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            self._say(trainer, pl_module, validation_line(metrics))
+            assert isinstance(pl_module, StageTraining)
+            values = {name: float(value) for name, value in pl_module.terms.items()}
+            self._say(trainer, pl_module, values, validation_line(metrics))
 
-    def _say(self, trainer: L.Trainer, pl_module: L.LightningModule, *more: str) -> None:
+    def _say(self, trainer: L.Trainer, pl_module: L.LightningModule, values: Mapping[str, float], *more: str) -> None:
         assert isinstance(pl_module, StageTraining)
         self._spoke = time.perf_counter()
         done = trainer.global_step - self._first_step
         left = int(trainer.estimated_stepping_batches) - trainer.global_step
         seconds = (time.perf_counter() - self._started) / max(1, done) * left
-        terms = "  ".join(f"{name} {float(value):.4f}" for name, value in pl_module.terms.items())
+        terms = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         place = f"{pl_module.name} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}"
         log.info("  |  ".join([f"{place}  {terms}", *more, f"{readable_time(seconds)} left"]))
 

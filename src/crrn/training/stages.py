@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from crrn.losses import ReconstructionLoss
 from crrn.nets import Network, load_network, save_network
 from crrn.nets.initial import Init, is_given, load_initial, load_state
 from crrn.private import find_unused_parameters
+from crrn.training.background import Background
 from crrn.training.callbacks import CallbackFactory, standard_callbacks
 from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from crrn.training.curves import CsvCurves
 from crrn.training.early_stopping import Patience
+from crrn.training.ema import EMA
 from crrn.training.guards import clear_errors
 from crrn.training.modules import StageTraining, describe
 from crrn.training.optimizers import Optimizer
@@ -46,6 +49,8 @@ LoggerFactory = Callable[[str, Path, Mapping[str, Any]], Logger]
 
 RESULT = "result.json"
 """The validation metrics of a stage's result; its presence says that the stage is complete."""
+SHARDED = ("fsdp", "deepspeed", "model_parallel", "modelparallel")
+"""Beginnings of the names of strategies with which no process holds the whole network."""
 RESULTS = {"last": LAST, "best": BEST}
 """The checkpoint that a stage's setting ``result`` names."""
 
@@ -199,17 +204,19 @@ def fit_stage(
     """Trains one stage from its start or from its newest checkpoint, and saves its weights."""
     folder = run.stage(module.name)
     checkpoint = run.checkpoint_for(module.name) or newest_checkpoint(folder)
-    used = [callback for callback in callbacks if callback is not None]
+    background = Background()
+    used = [*(callback for callback in callbacks if callback is not None), background]
     if stage.early_stopping is not None:
         used.insert(0, Patience(module.monitor, stage.early_stopping))
     # The average of the weights is what the others see.
-    used.sort(key=lambda callback: not isinstance(callback, WeightAveraging))
+    used.sort(key=lambda callback: not isinstance(callback, EMA | WeightAveraging))
     trainer = open_trainer(
         trainer_factory,
+        fused=bool(module.optimizer.settings.get("fused")),
         max_epochs=stage.epochs,
         callbacks=used,
         logger=[CsvCurves(folder), *(make(module.name, folder, run.config) for make in loggers.values())],
-        plugins=[AtomicCheckpointIO(), *cluster()],
+        plugins=[AtomicCheckpointIO(background), *cluster()],
         default_root_dir=run.path,
         enable_model_summary=False,
     )
@@ -225,7 +232,7 @@ def fit_stage(
         f" on {trainer.world_size} devices" if trainer.world_size > 1 else "",
         f", going on from {checkpoint}" if checkpoint else "",
     )
-    with clear_errors(module, folder):
+    with clear_errors(module, folder), closing(background):
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if trainer.current_epoch < stage.epochs:
         log.info(
@@ -235,6 +242,7 @@ def fit_stage(
             stage.early_stopping,
             module.monitor,
         )
+    trainer.strategy.barrier("the checkpoints are written")
     metrics = take_result(module, folder, stage.result)
     if trainer.is_global_zero:
         save_network(module.net, folder / WEIGHTS)
@@ -244,8 +252,13 @@ def fit_stage(
     return metrics
 
 
-def open_trainer(factory: TrainerFactory, **settings: Any) -> L.Trainer:
+def open_trainer(factory: TrainerFactory, fused: bool = False, **settings: Any) -> L.Trainer:
     """The trainer of a stage.
+
+    Args:
+        factory: makes it.
+        fused: whether the optimizer unscales gradients itself.
+        settings: the run's own.
 
     Raises:
         ConfigError: Lightning refuses a setting, or one is given that is the run's own.
@@ -256,12 +269,25 @@ def open_trainer(factory: TrainerFactory, **settings: Any) -> L.Trainer:
             f"trainer.{min(own)} is set by the run itself: leave it out. A stage's length is stages.NAME.epochs, the "
             "run's place is run_root=DIR and name=NAME, loggers are logger=NAME."
         )
+    strategy = getattr(factory, "keywords", {}).get("strategy")
+    name = strategy if isinstance(strategy, str) else type(strategy).__name__
+    if name.lower().startswith(SHARDED):
+        raise ConfigError(
+            f"trainer.strategy={name} spreads the weights over the devices, which crrn's checkpoints, averages and "
+            "guards do not support: give trainer.strategy=ddp. Each device then holds the whole network, with its "
+            "optimizer 1 GB at width 1."
+        )
     try:
         trainer = factory(**settings)
     except (TypeError, ValueError, MisconfigurationException) as error:
         raise ConfigError(f"Lightning refuses a setting of trainer: {error}") from error
     if trainer.accumulate_grad_batches < 1:
         raise ConfigError(f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} is not 1 or more.")
+    if trainer.gradient_clip_val and getattr(trainer.precision_plugin, "scaler", None) is not None and fused:
+        raise ConfigError(
+            "trainer.gradient_clip_val does not work with trainer.precision=16-mixed and a fused optimizer: give "
+            "trainer.precision=bf16-mixed, or optimizer.fused=false."
+        )
     return trainer
 
 

@@ -1,30 +1,106 @@
+from types import SimpleNamespace
+from typing import Any
+
+import lightning.pytorch as L
 import pytest
 import torch
+from torch import nn
 
 from crrn.errors import ConfigError
 from crrn.training.ema import EMA
 
 
+class Module(L.LightningModule):
+    """A weight, and a normalisation with statistics and a counter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+        self.norm = nn.BatchNorm1d(2)
+
+
+def begun(ema: EMA, module: Module, step: int = 0) -> Any:
+    trainer: Any = SimpleNamespace(global_step=step)
+    ema.on_fit_start(trainer, module)
+    ema.on_train_start(trainer, module)
+    return trainer
+
+
+def take_step(ema: EMA, trainer: Any, module: Module, value: float) -> None:
+    with torch.no_grad():
+        module.weight.fill_(value)
+        module.norm.running_mean.fill_(-value)
+        module.norm.num_batches_tracked.add_(1)
+    trainer.global_step += 1
+    ema.on_train_batch_end(trainer, module, None, None, 0)
+
+
 def test_the_decay_warms_up_to_its_value():
-    ema = EMA(0.9)
-    average = torch.tensor([0.0])
+    ema, module = EMA(0.9), Module()
+    trainer = begun(ema, module)
     expected = 0.0
-    for updates in range(1, 200):
-        decay = min(0.9, (1 + updates) / (10 + updates))
-        expected = decay * expected + (1 - decay) * updates
-        ema._average([average], [torch.tensor([float(updates)])], torch.tensor(updates))
-        assert average.item() == pytest.approx(expected, rel=1e-5)
+    for step in range(1, 200):
+        decay = min(0.9, step / (9 + step)) if step > 1 else 0.0
+        expected = decay * expected + (1 - decay) * step
+        take_step(ema, trainer, module, step)
+        assert ema._average["weight"][0].item() == pytest.approx(expected, rel=1e-5)
+        assert ema._average["norm.running_mean"][0].item() == pytest.approx(-expected, rel=1e-5)
     # a constant 0.9 from the start would end at the same place: 200 steps forget how it began
-    assert 189 < average.item() < 191
+    assert 188 < expected < 191
+    assert ema._average["norm.num_batches_tracked"].item() == 199
 
 
-def test_counters_are_copied():
-    counter = torch.tensor([3])
-    EMA(0.9)._average([counter], [torch.tensor([5])], torch.tensor(1))
-    assert counter.item() == 5
+def test_the_average_lives_on_the_device_of_the_weights():
+    ema, module = EMA(0.9), Module().to("meta")
+    begun(ema, module)
+    assert {value.device.type for value in ema._average.values()} == {"meta"}
+
+
+def test_only_optimizer_steps_count():
+    ema, module = EMA(0.9), Module()
+    trainer = begun(ema, module)
+    take_step(ema, trainer, module, 1)
+    ema.on_train_batch_end(trainer, module, None, None, 1)  # a batch whose gradient is accumulated
+    assert ema.updates == 1
+
+
+def test_a_validation_sees_the_average_and_training_goes_on_without_it():
+    ema, module = EMA(0.5), Module()
+    trainer = begun(ema, module)
+    for step in range(1, 4):
+        take_step(ema, trainer, module, step)
+    average = ema._average["weight"].clone()
+    ema.on_validation_epoch_start(trainer, module)
+    assert torch.equal(module.weight, average) and module.norm.num_batches_tracked.item() == 3
+    ema.on_validation_epoch_end(trainer, module)
+    assert module.weight.tolist() == [3, 3, 3] and torch.equal(ema._average["weight"], average)
+    ema.on_train_end(trainer, module)
+    assert torch.equal(module.weight, average)
+
+
+def test_a_checkpoint_holds_both_and_a_resumed_average_goes_on_alike():
+    whole, stopped, module, other = EMA(0.5), EMA(0.5), Module(), Module()
+    trainers = begun(whole, module), begun(stopped, other)
+    for step in range(1, 3):
+        take_step(whole, trainers[0], module, step)
+        take_step(stopped, trainers[1], other, step)
+    checkpoint: dict[str, Any] = {"state_dict": other.state_dict()}
+    stopped.on_save_checkpoint(trainers[1], other, checkpoint)
+    assert checkpoint["current_model_state"]["weight"][0] == 2 > checkpoint["state_dict"]["weight"][0]
+
+    resumed, fresh = EMA(0.5), Module()
+    fresh.load_state_dict(checkpoint["state_dict"])
+    resumed.load_state_dict(stopped.state_dict())
+    resumed.on_load_checkpoint(trainers[1], fresh, checkpoint)
+    assert fresh.weight[0] == 2
+    trainer = begun(resumed, fresh, step=2)
+    take_step(whole, trainers[0], module, 7)
+    take_step(resumed, trainer, fresh, 7)
+    for name, value in whole._average.items():
+        assert torch.equal(resumed._average[name], value)
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, 1.5, "much"])
-def test_a_decay_out_of_range_is_refused(decay: object):
+def test_a_decay_out_of_range_is_refused(decay: Any):
     with pytest.raises(ConfigError, match="ema_decay"):
         EMA(decay)

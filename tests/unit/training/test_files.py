@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,36 @@ def test_curves_go_on_where_the_checkpoint_was_made(tmp_path: Path):
     rows = read(tmp_path / "metrics.csv")
     assert [(row["step"], float(row["loss"])) for row in rows] == [("1", 1.0), ("2", 0.5), ("3", 1 / 3), ("4", 7.0)]
     assert [row["val"] for row in rows] == ["", "", "0.5", ""]
+
+
+def test_new_rows_are_appended_and_a_changed_row_or_column_writes_the_file_anew(tmp_path: Path):
+    curves, path = CsvCurves(tmp_path), tmp_path / "metrics.csv"
+    inodes = []
+    for step, metrics in ((1, {"a": 1}), (2, {"a": 2}), (3, {"b": 3}), (4, {"a": 4}), (4, {"b": 5}), (5, {"a": 6})):
+        curves.log_metrics(metrics, step)
+        curves.save()
+        curves.sync()
+        inodes.append(path.stat().st_ino)
+    assert [one != other for one, other in pairwise(inodes)] == [False, True, False, True, False]
+    rows = read(path)
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [row["a"] for row in rows] == ["1.0", "2.0", "", "4.0", "6.0"]
+    assert [row["b"] for row in rows] == ["", "", "3.0", "5.0", ""]
+
+
+def test_half_a_row_that_a_killed_process_left_is_dropped(tmp_path: Path):
+    curves = CsvCurves(tmp_path)
+    for step in range(1, 15):
+        curves.log_metrics({"loss": step}, step)
+    curves.save()
+    path = tmp_path / "metrics.csv"
+    path.write_text(path.read_text() + "1")  # of step 15
+    resumed = CsvCurves(tmp_path)
+    resumed.save()  # as Lightning does at the start
+    resumed.resume(14)
+    resumed.log_metrics({"loss": 15}, 15)
+    resumed.save()
+    assert [float(row["loss"]) for row in read(path)] == list(range(1, 16))
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path):
