@@ -54,7 +54,8 @@ def write_atomically(
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open(mode, newline="" if "b" not in mode else None) as file:
+        text: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+        with temporary.open(mode, **({} if "b" in mode else text)) as file:
             yield file
             file.flush()
             if sync:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from rich.console import Console
@@ -15,4 +16,6 @@ def console() -> Console:
 
     Give styles to rich as such (`style="bold"`, `rich.text.Text`), not as markup within a text.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that is no text must not end a command
     return Console(soft_wrap=True, markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH)

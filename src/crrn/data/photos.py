@@ -251,5 +251,6 @@ def _unreadable(
     error: Exception,
     remedy: str = "remove or replace the file, or set data.sources.on_corrupt=skip to go on without it",
 ) -> DataError:
-    reason = "no such file" if isinstance(error, FileNotFoundError) else str(error).split(" '")[0].rstrip(".:")
+    said = " ".join(str(error).partition(" '")[0].split()).rstrip(".:") or type(error).__name__
+    reason = "no such file" if isinstance(error, FileNotFoundError) else said
     return DataError(f"{file} cannot be read as a photo ({reason}): {remedy}.")

@@ -22,13 +22,14 @@ from crrn.data.benchmarks.case import Progress, dominant
 from crrn.data.photos import Photo, read_image
 from crrn.errors import ConfigError, CrrnError, DataError, RunError
 from crrn.evaluation.contestants import Contestant, Remover, file_name
-from crrn.evaluation.store import WITHOUT_TRUTH, Cell, Row
+from crrn.evaluation.store import RECORD, WITHOUT_TRUTH, Cell, Row
 from crrn.files import write_atomically
 from crrn.image.picture import to_picture, to_tensor
 from crrn.metrics import Protocol, derive_mask
 from crrn.metrics.masks import DERIVED
 from crrn.metrics.protocols import PERCEPTUAL, Perceptual
 from crrn.provenance import provenance
+from crrn.records import read_json
 
 log = logging.getLogger(__name__)
 
@@ -132,12 +133,7 @@ class Evaluation:
         }
         known: dict[str, Any] = {}
         if path.exists():
-            try:
-                known = json.loads(path.read_text())
-            except ValueError as error:
-                raise RunError(
-                    f"{path} is not readable JSON ({error}); move {self.folder} away to start anew."
-                ) from error
+            known = read_json(path, RECORD, f"move {self.folder} away to start anew")
             for group, digest in (("benchmarks", "fingerprint"), ("protocols", "digest"), ("removers", "digest")):
                 for name, facts in identity[group].items():
                     before = known[group].get(name, facts)

@@ -24,6 +24,34 @@ from typing import Any
 from crrn.errors import RunError
 from crrn.files import write_atomically
 
+SESSION = {
+    "started": str,
+    "command": [str, ...],
+    "git": {"commit?": str, "dirty?": bool},
+    "python": str,
+    "machine": str,
+    "versions": {str: str},
+}
+RECORD = {
+    "benchmarks": {
+        str: {
+            "images": int,
+            "subsets": {str: int},
+            "layers": {str: int},
+            "published": {str: [int]},
+            "fingerprint": str,
+            "problems": [{"where": str, "what": str}],
+            "notes": [str],
+        }
+    },
+    "protocols": {str: {"recipe": dict, "digest": str, "describe": str}},
+    "removers": {str: {"name": (str, {"name": str}), "digest": str}},
+    "perceptual": [str],
+    "device": str,
+    "sessions": [SESSION, ...],
+}
+"""What tables and reports need of an evaluation.json."""
+
 FACTS = ("image", "subset", "categories", "height", "width", "seconds")
 WITHOUT_TRUTH = ("change", "residual")
 """What is measured where there is no ground truth: mean |B - I|, and mean |I - B - R| of removers that estimate R."""
@@ -103,7 +131,7 @@ class Cell:
             self._tidy()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", newline="", encoding="utf-8") as file:
+            with self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 writer = csv.DictWriter(file, self.header)
                 if file.tell() == 0:
                     writer.writeheader()
@@ -120,8 +148,14 @@ class Cell:
         """All whole rows, as they are on disk.
 
         Raises:
-            RunError: the file holds other columns.
+            RunError: the file holds other columns, or a cell is no number.
         """
+        try:
+            yield from self._rows()
+        except (ValueError, TypeError, AttributeError, csv.Error) as error:
+            raise RunError(f"{self.path} is torn ({error}); evaluate anew by name=NEW.") from error
+
+    def _rows(self) -> Iterator[Row]:
         if not self.path.exists():
             return
         with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:

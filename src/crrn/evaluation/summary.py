@@ -13,10 +13,11 @@ from typing import Any
 from crrn.errors import RunError
 from crrn.evaluation.runner import mask_origin, mean, open_cell
 from crrn.evaluation.statistics import bootstrap, compare, holm, pooled
-from crrn.evaluation.store import WITHOUT_TRUTH, Row
+from crrn.evaluation.store import RECORD, WITHOUT_TRUTH, Row
 from crrn.files import write_atomically
 from crrn.metrics import Protocol
 from crrn.metrics.protocols import LOWER_IS_BETTER
+from crrn.records import read_json
 
 CASES = 3
 """How many worst and best cases a result names."""
@@ -44,20 +45,24 @@ def read_record(folder: Path | str) -> dict[str, Any]:
         RunError: there is none, or it is torn.
     """
     path = Path(folder) / "evaluation.json"
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError as error:
+    if not path.exists():
         raise RunError(
             f"{folder} holds no evaluation ({path} is missing): make one with `python -m src.eval name=NAME`."
-        ) from error
-    except ValueError as error:
-        raise RunError(f"{path} is not readable JSON ({error}).") from error
+        )
+    record: dict[str, Any] = read_json(path, RECORD, "evaluate again by name=NEW")
     return record
 
 
 def protocols_of(record: Mapping[str, Any]) -> list[Protocol]:
-    """The recipes as they were when the numbers were made."""
-    return [Protocol(name=name, **entry["recipe"]) for name, entry in record["protocols"].items()]
+    """The recipes as they were when the numbers were made.
+
+    Raises:
+        RunError: this crrn does not know a recipe's settings.
+    """
+    try:
+        return [Protocol(name=name, **entry["recipe"]) for name, entry in record["protocols"].items()]
+    except TypeError as error:
+        raise RunError(f"The recipe of a protocol has other settings than this crrn knows ({error}).") from error
 
 
 def read_tables(folder: Path, record: Mapping[str, Any], benchmark: str, protocol: Protocol) -> list[Table]:

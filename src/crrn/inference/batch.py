@@ -156,6 +156,9 @@ class Record:
         folder: the output folder.
         settings: the digest of all that changes the results (`result_digest`).
         overwrite: replace files that this command did not write.
+
+    Raises:
+        DataError: the record is a link.
     """
 
     def __init__(self, folder: Path, settings: str, overwrite: bool = False) -> None:
@@ -164,12 +167,15 @@ class Record:
         self.settings = settings
         self.overwrite = overwrite
         self.lines: dict[str, dict[str, Any]] = {}
+        if self.path.is_symlink():  # what is noted would go elsewhere
+            raise DataError(f"{self.path} is a link: remove it, or give another output.")
         if self.path.is_file():
             for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     line = json.loads(text)
                     self.lines[line["output"]] = line
-                except (ValueError, KeyError, TypeError):  # torn by a kill: as if it had not been written
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    # torn by a kill, or another's: as if it had not been written
                     continue
 
     def done(self, job: Job) -> bool:
@@ -180,8 +186,10 @@ class Record:
         )
 
     def refuse_foreign(self, job: Job) -> None:
-        """DataError where a file of a result's name is not this command's."""
+        """DataError where a file of a result's name is not this command's, or a link leads out of the folder."""
         for path in job.outputs.values():
+            if not path.parent.resolve().is_relative_to(self.folder.resolve()):
+                raise DataError(f"{path.parent} is a link out of {self.folder}: remove it, or give another output.")
             if path.exists() and not self._ours(path) and not self.overwrite:
                 raise DataError(
                     f"{path} exists, and is not, or no longer, what this command wrote: move it away, give another "

@@ -156,7 +156,7 @@ def _read_safetensors(path: Path, weights: bool = True) -> tuple[Any, dict[str, 
         ) from error
     try:
         return json.loads(entry), state
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, state
 
 
@@ -174,12 +174,18 @@ def _read_pickle(path: Path) -> tuple[Any, dict[str, Tensor]]:
     if not isinstance(checkpoint, dict):
         return None, {}
     state = checkpoint.get("state_dict", checkpoint)
-    state = {str(name): value for name, value in dict(state).items() if isinstance(value, Tensor)}
+    entries = state.items() if isinstance(state, dict) else ()
+    state = {str(name): value for name, value in entries if isinstance(value, Tensor) and _plain(value)}
     if METADATA not in checkpoint:
         return None, state
     return checkpoint[METADATA], {
         name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)
     }
+
+
+def _plain(value: Tensor) -> bool:
+    """Whether it is a tensor of numbers, one beside the other."""
+    return value.layout == torch.strided and not value.is_complex() and not value.is_quantized
 
 
 def skeleton(config: dict[str, Any], path: Path | str = "the file") -> Remover:

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 
 from crrn.errors import RunError
 from crrn.files import write_atomically
+from crrn.records import misfit
 from crrn.training.background import Background, Reading, background
 from crrn.training.curves import CsvCurves, takes_step
 from crrn.training.modules import StageTraining
@@ -53,6 +54,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         checkpoint: dict[str, Any] = super().load_checkpoint(path, map_location or "cpu", weights_only=True)  # type: ignore[arg-type]
+        shape = {"state_dict": dict, "loops": dict, "optimizer_states": [{"param_groups": [{"lr": float}]}]}
+        wrong = misfit(checkpoint, shape) or _no_counts(checkpoint["loops"], "loops")
+        if wrong:
+            raise ValueError(wrong)
         return checkpoint
 
 
@@ -73,6 +78,15 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
         )
     with write_atomically(path, keep=path.with_name(PREVIOUS) if path.name == LAST else None) as file:
         torch.save(checkpoint, file)
+
+
+def _no_counts(value: Any, place: str) -> str:
+    """What is wrong with Lightning's own record of where it stands: how often something was done."""
+    if isinstance(value, dict | list):
+        entries = value.items() if isinstance(value, dict) else enumerate(value)
+        return next(filter(None, (_no_counts(entry, f"{place}.{key}") for key, entry in entries)), "")
+    counts = value is None or (isinstance(value, int) and 0 <= value < 2**62)
+    return "" if counts else f"{place} is {value!r:.40}, not a count"
 
 
 class Checkpoints(Checkpoint):
@@ -110,6 +124,9 @@ class Checkpoints(Checkpoint):
         return {"best": self.best, "metrics": self.metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        wrong = misfit(state_dict, {"best": (float, None), "metrics": {str: float}})
+        if wrong:
+            raise ValueError(wrong)
         self.best, self.metrics = state_dict["best"], state_dict["metrics"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
-from crrn.errors import ConfigError, CrrnError, RunError
+from crrn.errors import CheckpointError, ConfigError, CrrnError, RunError
 from crrn.private import copy_all
 from crrn.training.background import Reading
 from crrn.training.recovery import newest_checkpoint
@@ -202,13 +203,34 @@ def resume_hint(checkpoint: Path | None) -> str:
     return f"The last good checkpoint is {checkpoint}; resume=auto goes on from it."
 
 
+class Begun(Callback):
+    """Tells whether a training has begun: before that, it is restored from its checkpoint."""
+
+    yet = False
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.yet = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.yet = True
+
+
 @contextmanager
-def clear_errors(module: L.LightningModule, folder: Path) -> Iterator[None]:
+def clear_errors(
+    module: L.LightningModule, folder: Path, resumed: Path | None = None, begun: Begun | None = None
+) -> Iterator[None]:
     """Turns what a machine does to a run into one clear sentence: exhausted memory, a killed worker, a full disk. A run
     that is stopped by Ctrl-C or SIGTERM says how it goes on, and ends with the shell's status for that signal.
 
+    Args:
+        module: what is trained.
+        folder: its stage's.
+        resumed: the checkpoint that the training goes on from.
+        begun: whether it has gone on.
+
     Raises:
         RunError: naming the step, the cause, the way out, and the checkpoint to go on from.
+        CheckpointError: the training cannot be restored from the checkpoint.
     """
     try:
         yield
@@ -220,11 +242,17 @@ def clear_errors(module: L.LightningModule, folder: Path) -> Iterator[None]:
             print(f"{where} {resume_hint(newest_checkpoint(folder))}", file=sys.stderr)
         number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
         raise SystemExit(128 + number) from stop
-    except (MemoryError, RuntimeError, OSError) as error:
-        cause = explain(error, module)
-        if cause is None:
+    except Exception as error:
+        cause = explain(error, module) if isinstance(error, MemoryError | RuntimeError | OSError) else None
+        if cause is not None:
+            raise RunError(f"{cause} {resume_hint(newest_checkpoint(folder))}") from error
+        if resumed is None or begun is None or begun.yet:
             raise
-        raise RunError(f"{cause} {resume_hint(newest_checkpoint(folder))}") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CheckpointError(
+            f"The training cannot go on from {resumed} ({reason}): it is of another network or optimizer, or not "
+            f"crrn's. Give the settings that the run was started with, or remove {folder} to train the stage again."
+        ) from error
 
 
 def explain(error: BaseException, module: L.LightningModule) -> str | None:

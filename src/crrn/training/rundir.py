@@ -26,6 +26,7 @@ from crrn.claims import claim
 from crrn.errors import CheckpointError, RunError
 from crrn.files import remove_leftovers, write_atomically
 from crrn.provenance import provenance
+from crrn.records import read_json
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +109,8 @@ class RunDirectory:
         path = self.path / "run.json"
         if not path.exists() or not any(self.path.glob("*/metrics.csv")):
             return None
-        try:
-            record: dict[str, Any] = json.loads(path.read_text())
-        except ValueError as error:
-            raise RunError(f"{path} is not readable JSON ({error}); move {self.path} away to start anew.") from error
+        shape = {"config": dict, "sessions": [{"started": str}, ...]}
+        record: dict[str, Any] = read_json(path, shape, f"move {self.path} away to start anew")
         return record
 
     def _write(self) -> None:

@@ -27,14 +27,16 @@ from crrn.files import write_atomically
 from crrn.losses import ReconstructionLoss
 from crrn.nets import Network, load_network, save_network
 from crrn.nets.initial import Init, is_given, load_initial, load_state
+from crrn.nets.state import mismatches
 from crrn.private import find_unused_parameters
+from crrn.records import read_json
 from crrn.training.background import Background
 from crrn.training.callbacks import CallbackFactory, standard_callbacks
 from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from crrn.training.curves import CsvCurves
 from crrn.training.early_stopping import Patience
 from crrn.training.ema import EMA
-from crrn.training.guards import clear_errors
+from crrn.training.guards import Begun, clear_errors
 from crrn.training.modules import StageTraining, describe
 from crrn.training.optimizers import Optimizer
 from crrn.training.recovery import BEST, LAST, go_back, newest_checkpoint
@@ -178,8 +180,7 @@ def train_stages(
                 (folder / RESULT).unlink(missing_ok=True)
                 go_back(folder, chosen)
         if (folder / RESULT).exists() and chosen is None:
-            module.net.load_state_dict(load_network(folder / WEIGHTS).state_dict())
-            metrics = json.loads((folder / RESULT).read_text())
+            metrics = take_finished(module.net, folder)
             log.info("Stage %s is complete: %s", name, folder / WEIGHTS)
         else:
             more = last_callbacks if name == last else ()
@@ -204,8 +205,8 @@ def fit_stage(
     """Trains one stage from its start or from its newest checkpoint, and saves its weights."""
     folder = run.stage(module.name)
     checkpoint = run.checkpoint_for(module.name) or newest_checkpoint(folder)
-    background = Background()
-    used = [*(callback for callback in callbacks if callback is not None), background]
+    background, begun = Background(), Begun()
+    used = [begun, *(callback for callback in callbacks if callback is not None), background]
     if stage.early_stopping is not None:
         used.insert(0, Patience(module.monitor, stage.early_stopping))
     # The average of the weights is what the others see.
@@ -232,7 +233,7 @@ def fit_stage(
         f" on {trainer.world_size} devices" if trainer.world_size > 1 else "",
         f", going on from {checkpoint}" if checkpoint else "",
     )
-    with clear_errors(module, folder), closing(background):
+    with clear_errors(module, folder, checkpoint, begun), closing(background):
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if trainer.current_epoch < stage.epochs:
         log.info(
@@ -327,6 +328,25 @@ def take_result(module: StageTraining, folder: Path, result: str = "last") -> di
     checkpoint = torch.load(folder / RESULTS[result], map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     metrics: dict[str, float] = checkpoint["callbacks"][Checkpoints.__name__]["metrics"]
+    return metrics
+
+
+def take_finished(net: Network, folder: Path) -> dict[str, float]:
+    """Puts the weights of a stage that is complete into its network and returns their validation metrics.
+
+    Raises:
+        CheckpointError: the weights are another network's.
+        RunError: the metrics cannot be read.
+    """
+    state = load_network(folder / WEIGHTS).state_dict()
+    wrong = mismatches(net.state_dict(), state)
+    if wrong:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} is of another network than this run's ({len(wrong)} weights differ, {wrong[0]!r} "
+            "first): give the settings of net= that the run was started with, or start another by name=NEW."
+        )
+    net.load_state_dict(state)
+    metrics: dict[str, float] = read_json(folder / RESULT, {str: float}, f"remove {folder} to train the stage again")
     return metrics
 
 

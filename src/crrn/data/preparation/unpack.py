@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import json
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -30,6 +33,8 @@ DEPTH = 3
 """Archives within archives within the archive."""
 
 CHUNK = 1 << 20
+_TORN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, struct.error)
+"""What the readers raise on data that is no archive's."""
 LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
@@ -145,7 +150,7 @@ def _unpack(archive: Path, folder: Path, budget: _Budget, progress: Progress, de
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Tar first: a zip is known by its end, which a tar has too where its last member is a zip.
-        if tarfile.is_tarfile(archive):
+        if _is_tar(archive):
             _untar(archive, folder, budget, progress)
         elif zipfile.is_zipfile(archive):
             _unzip(archive, folder, budget, progress)
@@ -161,14 +166,14 @@ def _unpack(archive: Path, folder: Path, budget: _Budget, progress: Progress, de
         raise RunError(
             f"Cannot unpack {archive.name}: {error.strerror} ({error.filename or folder}); nothing is left behind."
         ) from error
+    except (*_TORN, RecursionError) as error:
+        raise _torn(archive, error) from error
     except NotImplementedError as error:
         raise DataError(
             f"{archive.name} is packed in a way that Python does not know ({error}): unpack it by hand."
         ) from error
     except RuntimeError as error:  # what zipfile says of passwords
         raise DataError(f"{archive.name} is encrypted: unpack it by hand, and leave archive= out.") from error
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise _torn(archive, error) from error
     for inner in sorted(path for path in folder.rglob("*") if path.is_file() and path.name.lower().endswith(SUFFIXES)):
         if depth == DEPTH:
             raise DataError(f"{archive.name} holds archives in archives, more than {DEPTH} deep ({inner.name}).")
@@ -186,6 +191,8 @@ def _unzip(archive: Path, folder: Path, budget: _Budget, progress: Progress) -> 
             )
         of, done = sum(member.compress_size for member in members), 0
         for member in members:
+            if not member.filename:
+                raise _unsafe(archive, "", "has no name")
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _unsafe(archive, member.filename, "is a link or a device")
@@ -199,16 +206,57 @@ def _unzip(archive: Path, folder: Path, budget: _Budget, progress: Progress) -> 
 
 def _untar(archive: Path, folder: Path, budget: _Budget, progress: Progress) -> None:
     of = archive.stat().st_size
-    with archive.open("rb") as packed, tarfile.open(fileobj=packed) as file:
+    with archive.open("rb") as packed, _decompressed(packed) as plain, tarfile.open(fileobj=plain, mode="r:") as file:
         for member in file:
             if not (member.isreg() or member.isdir()):
                 raise _unsafe(archive, member.name, "is a link or a device")
             place = _inside(archive, folder, member.name)
             source = file.extractfile(member)
-            if place is not None and source is not None:
+            budget.take(archive, member.offset_data - member.offset)
+            if place is None or source is None:
+                budget.take(archive, member.size)  # what is passed over has to be decompressed too
+            else:
                 _write(archive, source, place, budget)
             file.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
             progress(f"{archive.name} (MB)", packed.tell() >> 20, of >> 20)
+
+
+def _is_tar(archive: Path) -> bool:
+    """Whether it begins with the header of a tar, compressed or not."""
+    try:
+        with archive.open("rb") as packed, _decompressed(packed) as plain, tarfile.open(fileobj=plain, mode="r:"):
+            return True
+    except (*_TORN, RecursionError):
+        return False
+    except OSError as error:
+        if error.errno is None:
+            return False
+        raise
+
+
+@contextmanager
+def _decompressed(packed: IO[bytes]) -> Iterator[Any]:
+    """The plain tar in a compressed one. tarfile itself would take as much memory as a header asks for."""
+    head = packed.read(6)
+    packed.seek(0)
+    known: tuple[tuple[bytes, Any], ...] = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
+    opened = next((opener for start, opener in known if head.startswith(start)), None)
+    with nullcontext(packed) if opened is None else opened(packed) as plain:
+        yield _InParts(plain)
+
+
+class _InParts:
+    """A file that is read in parts of at most 1 MiB."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Raises tarfile.ReadError where more is asked for at once: headers are smaller, and members read so."""
+        if not 0 <= size <= CHUNK:
+            raise tarfile.ReadError("a header announces more than 1 MiB")
+        return self.file.read(size)
 
 
 def _inside(archive: Path, folder: Path, name: str) -> Path | None:
@@ -233,7 +281,8 @@ def _write(archive: Path, source: IO[bytes], place: Path, budget: _Budget) -> No
 def _stem(archive: Path) -> str:
     name = archive.name
     suffix = max((s for s in SUFFIXES if name.lower().endswith(s)), key=len, default="")
-    return name[: len(name) - len(suffix)] or name
+    stem = name[: len(name) - len(suffix)]
+    return stem if stem.strip(". ") else name  # "..", of "...zip", would lead out of its folder
 
 
 def _no_archive(archive: Path) -> str:

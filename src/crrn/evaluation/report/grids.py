@@ -105,7 +105,7 @@ def describe_run(run: Trained) -> str:
     net, batches = config["net"], config["data"]["batches"]
     stages = ", ".join(f"{stage} {config['stages'][stage]['epochs']} epochs" for stage in config["stages"]["order"])
     parts = [
-        f"{net.get('architecture')} at width {net.get('width'):g}",
+        f"{net.get('architecture')} at width {net.get('width', 1):g}",
         f"ablation {config['ablation']}" if config["ablation"] != "none" else "",
         ", ".join(f"{part} begins with given weights" for part in run.record.get("init") or ()),
         f"{stages} of {batches['samples_per_epoch']} samples, batches of {batches['batch_size']}",

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from crrn.errors import ConfigError
-from crrn.evaluation.report.sources import Evaluated, read_json
+from crrn.evaluation.report.sources import Evaluated
 from crrn.evaluation.tables import LABELS, Grid
 from crrn.metrics.masks import DERIVED
+from crrn.records import read_json
 
 METRICS = ("ssim", "si", "ssim_r", "si_r")
 BENCHMARK, SUBSET, IMAGES = "sir2", "wildscene", 100
@@ -68,7 +69,7 @@ def paper_rows(name: Any) -> tuple[str, ...]:
     path = Path(str(name))
     for folder in (path, path.parent, path.parent.parent):
         if (folder / "run.json").is_file():
-            config = read_json(folder / "run.json")["config"]
+            config = read_json(folder / "run.json", {"config": {"net": dict, "ablation": str}})["config"]
             if config["net"].get("architecture") in ("crrn", "iin"):
                 return ABLATION_ROWS.get(config["ablation"], ())
     return ()

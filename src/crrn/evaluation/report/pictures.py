@@ -16,13 +16,16 @@ from crrn.data.photos import read_image
 from crrn.errors import RunError
 from crrn.evaluation.contestants import file_name
 from crrn.evaluation.report.regions import Photo, Region, close_ups
-from crrn.evaluation.report.sources import Evaluated, read_json
+from crrn.evaluation.report.sources import Evaluated
 from crrn.evaluation.tables import DIGITS, LABELS
 from crrn.metrics.protocols import LOWER_IS_BETTER
+from crrn.records import read_json
 
 KINDS = ("worst", "median", "best")
 KINDS_OF_CHANGE = {"worst": "least changed", "median": "median change", "best": "most changed"}
 """The same where there is no ground truth to rank by."""
+CASE = {"case": str, "kind": str, "protocol": str, "scores": {str: {str: float}}}
+"""An entry of cases.json."""
 SHOWN_METRICS = ("psnr", "ssim")
 COLOURS = ("#e5484d", "#3b82f6")
 """Of the close-ups' frames, in their order."""
@@ -84,7 +87,7 @@ def read_panels(evaluated: Evaluated, benchmark: str, count: int) -> list[Panel]
     folder = evaluated.folder / "cases" / benchmark
     if count < 1 or not (folder / "cases.json").exists():
         return []
-    listed: Any = read_json(folder / "cases.json")
+    listed: Any = read_json(folder / "cases.json", [CASE], "run the evaluation's command again")
     # listed from worst to best: the worst of the worst comes first, the best of the best last
     by_kind = [[entry for entry in listed if entry["kind"] == kind] for kind in KINDS]
     by_kind = [by_kind[0], middle_first(by_kind[1]), by_kind[2][::-1]]
@@ -111,7 +114,7 @@ def read_panel(evaluated: Evaluated, benchmark: str, entry: Mapping[str, Any]) -
     regions = close_ups(mixture, [cell.photo for cell in cells[1:]], truth)
     if truth is not None:
         cells.append(Cell("ground truth", {}, truth))
-    kind = entry["kind"] if truth is not None else KINDS_OF_CHANGE[entry["kind"]]
+    kind = entry["kind"] if truth is not None else KINDS_OF_CHANGE.get(entry["kind"], entry["kind"])
     return Panel(benchmark, entry["case"], kind, entry["protocol"], [*evaluated.record["removers"]][-1], cells, regions)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from crrn.errors import RunError
+from crrn.evaluation.store import SESSION
 from crrn.evaluation.summary import Table, collect, protocols_of, read_tables
+from crrn.records import misfit, read_json
 
 COMMANDS = ("train", "eval", "report")
+
+COUNTS = {"training": object, "held_out": object}
+RUN = {
+    "config": {
+        "net": {"architecture?": str, "width?": float},
+        "data": {"batches": {"samples_per_epoch": int, "batch_size": int}},
+        "stages": {"order": [str]},
+        "ablation": str,
+    },
+    "sessions": [SESSION, ...],
+    "data?": {"background?": COUNTS, "reflection?": COUNTS, "fingerprint?": str},
+    "init?": (dict, None),
+}
+"""What a report needs of a run.json."""
 Curve = list[dict[str, float]]
+
+_ANOTHER = "leave the run out of runs=[...], or train it again"
 
 
 @dataclass(frozen=True)
@@ -101,20 +118,24 @@ def read_run(folder: Path | str) -> Trained:
         raise RunError(
             f"{folder} holds no run ({folder / 'run.json'} is missing): make one with `python -m src.train name=NAME`."
         )
-    record = read_json(folder / "run.json")
+    record = read_json(folder / "run.json", RUN, _ANOTHER)
+    stages = record["config"]["stages"]
+    wrong = misfit(stages, {stage: {"epochs": int} for stage in stages["order"]}, "config.stages")
+    if wrong:
+        raise RunError(f"{folder / 'run.json'} is not as crrn writes it, as {wrong}: {_ANOTHER}.")
     if not (folder / "summary.json").exists():
         raise RunError(
             f"{folder} is unfinished ({folder / 'summary.json'} is missing): go on with it by "
             f"`python -m src.train resume={folder}` and the settings that it was started with."
         )
-    stages = [stage for stage in record["config"]["stages"]["order"] if (folder / stage / "metrics.csv").exists()]
+    begun = [stage for stage in stages["order"] if (folder / stage / "metrics.csv").exists()]
     return Trained(
         folder.resolve().name,
         folder,
         record,
-        read_json(folder / "summary.json"),
-        {stage: read_curve(folder / stage / "metrics.csv") for stage in stages},
-        {stage: panels[-1] for stage in stages if (panels := sorted((folder / stage / "panels").glob("*.png")))},
+        read_json(folder / "summary.json", {str: float}, _ANOTHER),
+        {stage: read_curve(folder / stage / "metrics.csv") for stage in begun},
+        {stage: panels[-1] for stage in begun if (panels := sorted((folder / stage / "panels").glob("*.png")))},
     )
 
 
@@ -122,26 +143,18 @@ def read_curve(path: Path) -> Curve:
     """The rows of a metrics.csv, as numbers.
 
     Raises:
-        RunError: a cell is no number.
+        RunError: the file cannot be read, has no steps, or a cell is no number.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    except (ValueError, TypeError) as error:
-        raise RunError(f"{path} is no table of numbers ({error}).") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        RunError: the file is torn.
-    """
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is not readable JSON ({error}).") from error
-    return value
+            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    except OSError as error:
+        raise RunError(f"{path} cannot be read ({error.strerror}): {_ANOTHER}.") from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{path} is no table of numbers ({error}): {_ANOTHER}.") from error
+    if any("step" not in row or not math.isfinite(row["step"]) for row in rows):
+        raise RunError(f"{path} has rows without a step: {_ANOTHER}.")
+    return rows
 
 
 def commands(record: Mapping[str, Any]) -> list[str]:

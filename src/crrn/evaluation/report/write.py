@@ -13,9 +13,9 @@ from crrn.evaluation.report.html import page
 from crrn.evaluation.report.latex import latex
 from crrn.evaluation.report.pictures import jpeg, sheet
 from crrn.evaluation.report.readme import readme, tables
-from crrn.evaluation.report.sources import read_json
 from crrn.evaluation.summary import plain
 from crrn.files import remove_leftovers, write_atomically
+from crrn.records import read_json
 
 METRICS = "metrics.json"
 
@@ -43,7 +43,7 @@ def write_report(folder: Path | str, content: Content) -> list[Path]:
         "tables.md": tables(content),
         "tables.tex": latex(content.all_grids()),
     }
-    files |= {name: text.encode() for name, text in texts.items()}
+    files |= {name: text.encode(errors="replace") for name, text in texts.items()}
     names = {*files, METRICS}
     # All that is or will be there is listed before it is touched: a report that was killed can be written again.
     values = plain(metrics(content))
@@ -58,7 +58,7 @@ def write_report(folder: Path | str, content: Content) -> list[Path]:
 
 
 def _json(values: dict[str, Any]) -> bytes:
-    return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode(errors="replace")
 
 
 def _write(path: Path, written: bytes) -> None:
@@ -74,7 +74,8 @@ def files_of_a_report(folder: Path) -> set[str]:
     """
     if not folder.is_dir():
         return set()
-    written = set(read_json(folder / METRICS).get("files", [])) if (folder / METRICS).exists() else set()
+    known = (folder / METRICS).exists()
+    written = set(read_json(folder / METRICS, {"files?": [str]}, "move it away").get("files", [])) if known else set()
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in written and path.suffix != ".tmp")
     if foreign:
         raise RunError(

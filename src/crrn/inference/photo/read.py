@@ -47,7 +47,8 @@ def read_photo(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Phot
     """
     path = Path(path)
     try:
-        with _opened(path, max_megapixels) as image:
+        # Pillow's remarks on odd EXIF and odd TIFF tags are no matter of the user's.
+        with warnings.catch_warnings(action="ignore"), _opened(path, max_megapixels) as image:
             if getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "HEIF"):
                 raise DataError(
                     f"{path} holds {getattr(image, 'n_frames', 2)} pictures: save the one that is meant as a file."
@@ -60,7 +61,7 @@ def read_photo(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Phot
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: give the path of a photo.") from error
     except Exception as error:  # Pillow's plugins raise all kinds of errors on broken files
-        reason = str(error).split(" '")[0].splitlines()[0].rstrip(".:") if str(error) else type(error).__name__
+        reason = " ".join(str(error).partition(" '")[0].split()).rstrip(".:") or type(error).__name__
         raise DataError(f"{path} cannot be decoded ({reason}): copy or export it again.") from error
 
 
@@ -103,26 +104,24 @@ def _decoded(image: Image.Image, path: Path) -> Photo:
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     tiles = getattr(image, "tile", [])
     deep = 16 in tags.get(_BITS, ()) if tags else kind == "PNG" and bool(tiles) and ";16" in str(tiles[0][3])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd EXIF and odd TIFF tags are no matter of the user's
-        if kind == "PNG":
-            with _no_limit():
-                image.load()  # as reading its EXIF does, which a torn one must not pass for
-        exif, orientation = read_exif(image)
-        xmp, dpi = read_xmp(image), read_dpi(image)
-        icc = image.info.get("icc_profile") or None
+    if kind == "PNG":
         with _no_limit():
-            image.load()
-        if deep and tags.get(_PLANES, 1) != 1:  # OpenCV would shuffle them
-            raise DataError(f"{path} has 16-bit channels in separate planes: save it again with interleaved channels.")
-        if deep and image.mode in ("RGB", "RGBA", "LA", "I;16", "I;16B", "I;16L", "I;16N"):
-            pixels, alpha = _decoded16(path, tags, image.info.get("transparency"))
-        elif image.mode in ("I", "F", "LAB") or image.mode.startswith("I;"):
-            raise DataError(f"{path} has pixels of the kind {image.mode}: convert it to RGB or grey, 8 or 16 bits.")
-        else:
-            if image.mode == "CMYK":
-                image, icc = _srgb(image, icc), None
-            pixels, alpha = _decoded8(image)
+            image.load()  # as reading its EXIF does, which a torn one must not pass for
+    exif, orientation = read_exif(image)
+    xmp, dpi = read_xmp(image), read_dpi(image)
+    icc = image.info.get("icc_profile") or None
+    with _no_limit():
+        image.load()
+    if deep and tags.get(_PLANES, 1) != 1:  # OpenCV would shuffle them
+        raise DataError(f"{path} has 16-bit channels in separate planes: save it again with interleaved channels.")
+    if deep and image.mode in ("RGB", "RGBA", "LA", "I;16", "I;16B", "I;16L", "I;16N"):
+        pixels, alpha = _decoded16(path, tags, image.info.get("transparency"))
+    elif image.mode in ("I", "F", "LAB") or image.mode.startswith("I;"):
+        raise DataError(f"{path} has pixels of the kind {image.mode}: convert it to RGB or grey, 8 or 16 bits.")
+    else:
+        if image.mode == "CMYK":
+            image, icc = _srgb(image, icc), None
+        pixels, alpha = _decoded8(image)
     if kind == "TIFF":
         orientation = 1  # Pillow and OpenCV have turned it while decoding
     return Photo(

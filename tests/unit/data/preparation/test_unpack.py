@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -144,6 +145,45 @@ def deep(path: Path) -> Path:
     return path
 
 
+def nameless(path: Path) -> Path:
+    info = zipfile.ZipInfo("x")
+    info.filename = ""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(info, b"1")
+    return path
+
+
+def dotted(path: Path) -> Path:
+    """Archives whose names without suffix are "..": each would be unpacked a folder higher than the one before."""
+    zipped(path, {"evil": b"1"})
+    for _ in range(2):
+        zipped(path, {"...zip": path.read_bytes()})
+    return path
+
+
+def announcing(path: Path, first: bool = True) -> Path:
+    """A header that announces 3 GiB of names, and zeros that would fill them."""
+    header = member("././@PaxHeader", tarfile.XHDTYPE)
+    header.size = 3 << 30
+    good = tarred(path, (member("a"), b"1")).read_bytes()
+    start = b"" if first else gzip.decompress(good)[:1024]
+    path.write_bytes(gzip.compress(start + header.tobuf(tarfile.GNU_FORMAT) + bytes(4 << 20), 1))
+    return path
+
+
+def passed_over(path: Path) -> Path:
+    """A member that is not written, as operating systems leave it, of 80 MiB."""
+    return tarred(path, (member("__MACOSX/a"), bytes(80 << 20)), (member("a"), b"1"))
+
+
+def chain(path: Path) -> Path:
+    """Headers that belong to headers, more than Python's stack is deep."""
+    header = member("././@PaxHeader", tarfile.XHDTYPE).tobuf(tarfile.GNU_FORMAT)
+    good = gzip.decompress(tarred(path, (member("a"), b"1")).read_bytes())[:1024]
+    path.write_bytes(gzip.compress(good + header * 5000))
+    return path
+
+
 def page(path: Path) -> Path:
     path.write_text("\n<!DOCTYPE html><title>Quota exceeded</title>")
     return path
@@ -165,6 +205,12 @@ BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "checksum": ("a.zip", with_a_wrong_checksum, "is torn"),
     "cut": ("a.tar.gz", cut, "is torn"),
     "deep": ("a.zip", deep, "more than 3 deep"),
+    "no name": ("a.zip", nameless, "has no name"),
+    "dots": ("a.zip", dotted, "beside a folder of that name"),
+    "header": ("a.tar.gz", announcing, "is no zip or tar archive"),
+    "second header": ("a.tar.gz", lambda path: announcing(path, first=False), "announces more than 1 MiB"),
+    "passed over": ("a.tar.gz", passed_over, "far more than pictures"),
+    "chain": ("a.tar.gz", chain, "is torn"),
     "page": ("a.zip", page, "is a web page"),
     "rar": ("a.rar", lambda path: Path(path.write_bytes(b"Rar!\x1a\x07") and path), "is no zip or tar archive"),
 }
