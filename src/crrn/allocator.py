@@ -1,9 +1,10 @@
-"""Keeps freed memory in the process."""
+"""The memory of the process: what is freed is kept, and how much it held at most."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from pathlib import Path
 
 KEEP = 1 << 30
 """Bytes of freed memory that are kept, and the size up to which blocks come from what is kept."""
@@ -29,3 +30,24 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # another C library
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, KEEP) and mallopt(_M_TRIM_THRESHOLD, KEEP))
+
+
+def peak_memory() -> float:
+    """The most memory that this process held at one time so far, in bytes (resident, all libraries included)."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except OSError:
+        import resource
+
+        # kilobytes on Linux, bytes on a Mac
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+
+
+def reset_peak_memory() -> float:
+    """Starts `peak_memory` anew where the system allows it, and gives what the process holds now, in bytes."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return 0.0
+    return peak_memory()

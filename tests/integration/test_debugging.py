@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -71,12 +72,17 @@ def test_a_dry_run_trains_nothing(train: Train, photos: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("debug", ["fast", "profile"])
 def test_debugging_configs_run(train: Train, photos: Path, tmp_path: Path, debug: str) -> None:
     data = [o for o in tiny(photos) if not o.startswith("net.")]
-    outcome = train(*data, f"debug={debug}", "net.width=0.05", "init=null")
+    sooner = ["callbacks.trace.after=1", "callbacks.trace.batches=2"] if debug == "profile" else []
+    outcome = train(*data, f"debug={debug}", "net.width=0.05", "init=null", *sooner)
     assert outcome.status == 0, outcome.err
     (run,) = (tmp_path / "runs/debug").iterdir()
     assert (run / "weights.safetensors").exists()
     if debug == "profile":
         assert "run_training_batch" in (run / "fit-profile.txt").read_text()
+        for stage in ("gin", "joint"):
+            events = json.loads((run / stage / "trace.json").read_text())["traceEvents"]
+            names = [event.get("name") for event in events if event.get("ph") == "X"]
+            assert any("aten::conv" in name for name in names) and names.count("ProfilerStep#1") == 1
 
 
 def test_overfitting_repeats_one_batch(train: Train, photos: Path, tmp_path: Path) -> None:

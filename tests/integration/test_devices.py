@@ -54,7 +54,9 @@ def test_two_processes_train_what_one_does(zygote: Zygote, photos: Path, tmp_pat
         for a, b in zip(ours, theirs, strict=True):
             assert a.keys() == b.keys()
             assert a["train/fingerprint"] == b["train/fingerprint"]
-            for key in a.keys() - {"train/fingerprint", "train/mixtures_per_second", "train/data_share"}:
+            for key in a.keys() - {"train/fingerprint"}:
+                if key.startswith("speed/"):
+                    continue
                 if key.endswith("psnr") and "gain" not in key:  # 3e-6 of an error of 0.1 are 2e-4 dB
                     assert 10 ** (-b[key] / 20) == pytest.approx(10 ** (-a[key] / 20), abs=3e-6), key
                 else:

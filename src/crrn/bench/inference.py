@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crrn.allocator import peak_memory, reset_peak_memory
 from crrn.bench.bench import Bench
-from crrn.bench.machine import in_fresh_process, peak_memory, reset_peak_memory
+from crrn.bench.machine import in_fresh_process
 from crrn.bench.race import synchronise
 from crrn.inference import Predictor
 from crrn.inference.memory import available, bytes_per_pixel

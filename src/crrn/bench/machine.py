@@ -6,7 +6,6 @@ import importlib
 import multiprocessing
 import os
 import platform
-import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -78,24 +77,3 @@ def _call(writer: Any, module: str, name: str, arguments: tuple[Any, ...]) -> No
         writer.send((True, getattr(importlib.import_module(module), name)(*arguments)))
     except Exception as error:
         writer.send((False, f"{type(error).__name__}: {error}"))
-
-
-def peak_memory() -> float:
-    """The most memory that this process held at one time so far, in bytes (resident, all libraries included)."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    except OSError:
-        import resource
-
-        # kilobytes on Linux, bytes on a Mac
-        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
-
-
-def reset_peak_memory() -> float:
-    """Starts `peak_memory` anew where the system allows it, and gives what the process holds now, in bytes."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return 0.0
-    return peak_memory()

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from crrn.allocator import peak_memory, reset_peak_memory
 from crrn.bench.bench import Bench
-from crrn.bench.machine import in_fresh_process, peak_memory, reset_peak_memory
+from crrn.bench.machine import in_fresh_process
 from crrn.bench.race import measure
 from crrn.data.settings import parse_size
 from crrn.errors import ConfigError

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crrn.allocator import peak_memory, reset_peak_memory
 from crrn.bench import references
 from crrn.bench.bench import Bench
-from crrn.bench.machine import in_fresh_process, peak_memory, reset_peak_memory
+from crrn.bench.machine import in_fresh_process
 from crrn.bench.race import check, measure
 from crrn.bench.textures import texture
 from crrn.data.settings import parse_size

@@ -111,12 +111,12 @@ class StepSuite:
         run = folder / "run-data"
         train(network(self.width), data, run)
         with (run / "joint" / "metrics.csv").open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["train/data_share"]]
+            rows = [row for row in csv.DictReader(file) if row["speed/waiting_share"]]
         rows = rows[1:]  # the loader starts in the first
         where = f"width {self.width:g}, batch {self.batch}, {' and '.join(self.sizes)}"
-        shares = [100 * float(row["train/data_share"]) for row in rows]
+        shares = [100 * float(row["speed/waiting_share"]) for row in rows]
         bench.figure(f"waiting for data, {where}", shares, "%", at_most=1)
-        speeds = [float(row["train/mixtures_per_second"]) for row in rows]
+        speeds = [float(row["speed/samples_per_second"]) for row in rows]
         bench.figure(f"training from files, {where}", speeds, "mixtures/s")
 
 

@@ -35,7 +35,8 @@ SETTINGS = (
     "logging.metrics_every_n_steps=1",
 )
 STAGES = ("gin", "joint")
-TIMINGS = ("train/mixtures_per_second", "train/data_share")
+TIMINGS = "speed/"
+"""The prefix of the columns that differ from run to run."""
 WEIGHTS = "weights.safetensors"
 
 
@@ -118,7 +119,9 @@ def kill_when_there(process: subprocess.Popen[str], file: Path) -> None:
 def curve(stage: Path) -> list[dict[str, str]]:
     """The logged rows of a stage, without its timings."""
     with (stage / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key not in TIMINGS} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if not key.startswith(TIMINGS)} for row in csv.DictReader(file)
+        ]
 
 
 if __name__ == "__main__":

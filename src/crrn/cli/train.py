@@ -197,7 +197,7 @@ def train(
     finally:
         close_loggers(failed)
     if run.writes:
-        write_summary(run, metrics, f"{name}: {folder}")
+        write_summary(run, metrics, f"{name}: {folder}", stages["order"])
     return metrics.get(stages[stages["order"][-1]]["monitor"], math.nan)
 
 

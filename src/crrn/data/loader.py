@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +23,22 @@ class BatchLoader(DataLoader[Any]):
 
     Without worker processes a thread makes the next two batches while the present one is worked on: decoding and
     resizing let other threads run. The batches and their order are the same.
+
+    Attributes:
+        waited: seconds for which the loader has kept its user waiting so far.
     """
 
+    waited = 0.0
+
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        batches = super().__iter__()
-        for batch in batches if self.num_workers else ahead(batches):
+        source = super().__iter__()
+        batches = source if self.num_workers else ahead(source)
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - began
+            if batch is None:
+                return
             if isinstance(batch, DataError):
                 stop_workers(self)
                 raise batch

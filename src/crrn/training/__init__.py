@@ -12,6 +12,7 @@ from crrn.training.progress import ProgressBar, ProgressLines
 from crrn.training.pruning import Pruning
 from crrn.training.rundir import RunDirectory
 from crrn.training.stages import Stage, train_stages
+from crrn.training.trace import Trace
 
 __all__ = [
     "Checkpoints",
@@ -26,6 +27,7 @@ __all__ = [
     "RunDirectory",
     "Stage",
     "StageTraining",
+    "Trace",
     "averaging",
     "standard_callbacks",
     "train_stages",

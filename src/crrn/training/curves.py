@@ -6,9 +6,8 @@ import csv
 import io
 import os
 import threading
-import time
 from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,10 +19,15 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from crrn.files import append, write_atomically
+from crrn.layers import Layers
 from crrn.training.background import Reading, background
+from crrn.training.counters import Counters, measured_peak, training_flops
 from crrn.training.fingerprints import step_fingerprint
 from crrn.training.modules import StageTraining
 from crrn.training.validation import SETS
+
+CURVES = "metrics.csv"
+"""The curves' file in a stage's folder."""
 
 
 class CsvCurves(Logger):
@@ -37,7 +41,7 @@ class CsvCurves(Logger):
 
     def __init__(self, folder: Path | str) -> None:
         super().__init__()
-        self.path = Path(folder) / "metrics.csv"
+        self.path = Path(folder) / CURVES
         self.rows: dict[int, dict[str, str]] = {}
         self._columns: list[str] = []
         self._last = -1
@@ -125,10 +129,9 @@ class Curves(Callback):
     checkpoints are written, so a run killed in between would lose that row. The terms are read from the device and
     written beside the training, which does not wait for them.
 
-    Columns: ``train/<term>``, ``train/learning_rate``, ``train/mixtures_per_second``, ``train/data_share`` (the share
-    of wall time that training waited for data), and the metrics of :mod:`crrn.training.validation`; ``epoch`` counts
-    from 0. Loss terms are means over the step's mixtures, on all devices and of all batches whose gradients are
-    accumulated.
+    Columns: ``train/<term>``, ``train/learning_rate``, ``speed/...`` of :mod:`crrn.training.counters`, and the metrics
+    of :mod:`crrn.training.validation`; ``epoch`` counts from 0. Loss terms are means over the step's mixtures, on all
+    devices and of all batches whose gradients are accumulated.
 
     Args:
         every_n_steps: optimizer steps between two rows.
@@ -136,43 +139,33 @@ class Curves(Callback):
 
     Attributes:
         latest: the loss terms that were read last.
-        mixtures_per_second: of the latest row.
-        data_share: likewise.
+        speed: the counters of the latest row.
     """
 
     def __init__(self, every_n_steps: int = 20, fingerprints: bool = False) -> None:
         self.every_n_steps = every_n_steps
         self.fingerprints = fingerprints
         self.latest: dict[str, float] = {}
-        self.mixtures_per_second = 0.0
-        self.data_share = 0.0
+        self.speed: dict[str, float] = {}
         self._terms: list[Tensor] = []
-        self._restart_clock()
-
-    def _restart_clock(self) -> None:
-        self._since = self._batch_ended = time.perf_counter()
-        self._mixtures = 0
-        self._waited = 0.0
+        self._counters = Counters()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, StageTraining)
+        if pl_module.device.type == "cuda":
+            self._counters = Counters(cache(partial(step_flops, pl_module)), measured_peak(trainer))
         for logger in trainer.loggers:
             if isinstance(logger, CsvCurves):
                 logger.resume(trainer.global_step)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._restart_clock()
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        self._waited += time.perf_counter() - self._batch_ended
+        self._counters.begin(waited(trainer))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, StageTraining)
-        self._batch_ended = time.perf_counter()
-        self._mixtures += len(batch.mixture) * trainer.world_size
+        self._counters.count(batch.mixture, trainer.world_size)
         if trainer.accumulate_grad_batches > 1:
             self._terms.append(stacked(pl_module.terms))
         if not takes_step(trainer, batch_idx):
@@ -180,14 +173,8 @@ class Curves(Callback):
         if trainer.global_step % self.every_n_steps == 0 or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             parts = self._terms or [stacked(pl_module.terms)]
             values = trainer.strategy.reduce(torch.stack(parts).mean(0), reduce_op="mean")
-            elapsed = time.perf_counter() - self._since
-            self.mixtures_per_second = self._mixtures / elapsed
-            self.data_share = self._waited / elapsed
-            metrics = {
-                "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-                "train/mixtures_per_second": self.mixtures_per_second,
-                "train/data_share": self.data_share,
-            }
+            self.speed = self._counters.row(pl_module.device, waited(trainer))
+            metrics = {"train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"], **self.speed}
             if self.fingerprints:
                 metrics["train/fingerprint"] = step_fingerprint(pl_module, batch)
             if pl_module.guard.policy == "skip":
@@ -196,7 +183,6 @@ class Curves(Callback):
             background(trainer)(
                 partial(self._send, trainer, trainer.global_step, list(pl_module.terms), Reading(values), row)
             )
-            self._restart_clock()
         self._terms.clear()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -204,7 +190,7 @@ class Curves(Callback):
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
             metrics = {name: value for name, value in metrics.items() if name.partition("/")[0] in SETS}
             background(trainer)(partial(log, trainer, trainer.global_step, metrics))
-            self._restart_clock()
+            self._counters.begin(waited(trainer))
 
     def _send(self, trainer: L.Trainer, step: int, names: list[str], terms: Reading, row: Mapping[str, float]) -> None:
         self.latest = dict(zip(names, terms.get().tolist(), strict=True))
@@ -216,6 +202,21 @@ def log(trainer: L.Trainer, step: int, metrics: Mapping[str, float]) -> None:
     for logger in trainer.loggers:
         logger.log_metrics(dict(metrics), step=step)
         logger.save()
+
+
+def waited(trainer: L.Trainer) -> float:
+    """Seconds that the training's loader has kept its user waiting so far."""
+    return float(getattr(trainer.train_dataloader, "waited", 0.0))
+
+
+def step_flops(module: StageTraining, height: int, width: int) -> float:
+    """Floating-point operations of a training step on one sample of that size."""
+    return training_flops(module.net, _forward, height, width)
+
+
+def _forward(net: Any, images: Tensor) -> Layers:
+    layers: Layers = net.training_forward(images, images)
+    return layers
 
 
 def takes_step(trainer: L.Trainer, batch_idx: int) -> bool:

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogg
 from crrn.errors import ConfigError
 from crrn.files import write_atomically
 from crrn.metrics.gain import HARM_RATE
+from crrn.training.counters import PREFIX
 from crrn.training.rundir import WEIGHTS, is_main_process
 from crrn.training.validation import SETS
 
@@ -85,6 +86,7 @@ def wandb_logger(
         run.define_metric("trainer/global_step")
     if wandb.run is not None:
         wandb.run.define_metric(f"{stage}/train/*", step_metric="trainer/global_step", summary="min,last")
+        wandb.run.define_metric(f"{stage}/{PREFIX}*", step_metric="trainer/global_step", summary="mean,last")
         for prefix in SETS:
             wandb.run.define_metric(f"{stage}/{prefix}/*", step_metric="trainer/global_step", summary="max,last")
             harm = f"{stage}/{prefix}/{HARM_RATE}"

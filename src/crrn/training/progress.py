@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, RichProgressBar
 from rich.markup import escape
 
 from crrn.metrics.gain import HARM_RATE
+from crrn.training.counters import PREFIX
 from crrn.training.curves import Curves
 from crrn.training.modules import StageTraining
 from crrn.training.validation import SETS
@@ -53,7 +54,9 @@ class ProgressBar(RichProgressBar):
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         """What the curves read last: the bar itself reads nothing from the device."""
         curves = curves_of(trainer)
-        return {} if curves is None else {**curves.latest, "samples/s": curves.mixtures_per_second}
+        if curves is None:
+            return {}
+        return {**curves.latest, "samples/s": curves.speed.get(f"{PREFIX}samples_per_second", 0.0)}
 
 
 def curves_of(trainer: L.Trainer) -> Curves | None:

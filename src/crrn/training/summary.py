@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
 
 from rich.table import Table
 
 from crrn.files import write_atomically
 from crrn.metrics.gain import HARM_RATE
 from crrn.screen import console
+from crrn.training.counters import PREFIX
+from crrn.training.curves import CURVES
 from crrn.training.rundir import WEIGHTS, RunDirectory
 from crrn.training.validation import SETS
 
@@ -52,8 +57,40 @@ def harm_line(metrics: Mapping[str, float], prefix: str) -> str | None:
     return None if rate is None else f"Harm rate: {rate:.1%} of the images became worse than their input."
 
 
-def write_summary(run: RunDirectory, metrics: Mapping[str, float], title: str) -> None:
-    """Prints the tables and writes ``summary.md`` and ``summary.json``."""
+def speed_lines(folder: Path, stages: Sequence[str]) -> list[str]:
+    """How fast each stage was and what it used of the machine, as a sentence: medians over the rows of its curves."""
+    lines = []
+    for stage in stages:
+        path = folder / stage / CURVES
+        if not path.exists():
+            continue
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        values = {
+            name.removeprefix(PREFIX): [float(row[name]) for row in rows if row[name]]
+            for name in (rows[0] if rows else ())
+            if name.startswith(PREFIX)
+        }
+        middle = {name: median(column) for name, column in values.items() if column}
+        if "samples_per_second" in middle:
+            parts = [f"{middle['samples_per_second']:,.1f} samples/s"]
+            if "peak_share" in middle:
+                parts.append(f"{middle['peak_share']:.1%} of what a matrix product reaches on the GPU")
+            parts.append(f"{max(values['memory_gb']):.2f} GB at most")
+            parts.append(f"{middle['waiting_share']:.1%} of the time waiting for input")
+            lines.append(f"Speed of {stage}: {', '.join(parts)}.")
+    return lines
+
+
+def write_summary(run: RunDirectory, metrics: Mapping[str, float], title: str, stages: Sequence[str] = ()) -> None:
+    """Prints the tables and writes ``summary.md`` and ``summary.json``.
+
+    Args:
+        run: the run's directory.
+        metrics: of the run's result.
+        title: of the tables.
+        stages: that were trained.
+    """
     lines = [f"# {title}"]
     screen = console()
     for prefix in SETS:
@@ -70,6 +107,8 @@ def write_summary(run: RunDirectory, metrics: Mapping[str, float], title: str) -
         for row in rows:
             table.add_row(*row, style="bold" if row[0] == GAIN_ROWS[0][0] else None)
         screen.print(table)
+    speed = speed_lines(run.path, stages)
+    lines += [text for line in speed for text in ("", line)]
     with write_atomically(run.path / "summary.md", "w") as file:
         file.write("\n".join(lines) + "\n")
     with write_atomically(run.path / "summary.json", "w") as file:
@@ -77,4 +116,6 @@ def write_summary(run: RunDirectory, metrics: Mapping[str, float], title: str) -
     panels = sorted(run.path.glob("*/panels/*.png"), key=lambda path: path.stat().st_mtime)
     if panels:
         screen.print(f"Panel:   {panels[-1]}")
+    for line in speed:
+        screen.print(line)
     screen.print(f"Weights: {run.path / WEIGHTS}")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from crrn.allocator import peak_memory, reset_peak_memory
 from crrn.bench import machine, race
 from crrn.bench.bench import Bench
 from crrn.bench.race import Times, check, largest_difference, measure
@@ -157,10 +158,10 @@ def test_what_is_no_earlier_result_is_refused(tmp_path: Path):
 
 def grow(size: int) -> float:
     """What a process of its own holds more at its peak than before, in bytes."""
-    before = machine.reset_peak_memory()
+    before = reset_peak_memory()
     array = np.ones(size, np.uint8)
     del array
-    return machine.peak_memory() - before
+    return peak_memory() - before
 
 
 def test_peak_memory_of_a_fresh_process():
