@@ -118,6 +118,55 @@ def test_removers_times_protocols_with_the_identity(
     assert [entry["kind"] for entry in kept] == ["worst", "median", "best"]
 
 
+def test_gains_are_in_the_images_the_tables_and_the_second_start(
+    evaluate: Evaluate, pairs: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    half, brighter = tmp_path / "half", tmp_path / "brighter"
+    for n in range(IMAGES):
+        background, mixture = (pixels(pairs / folder / f"{n}.png") for folder in ("transmission_layer", "blended"))
+        half.mkdir(exist_ok=True), brighter.mkdir(exist_ok=True)
+        Image.fromarray(((background + mixture) / 2).round().astype(np.uint8)).save(half / f"{n}.png")
+        Image.fromarray((0.6 * mixture + 20).round().astype(np.uint8)).save(brighter / f"{n}.png")
+    options = ("protocol=[native]", "cases=0", "benchmark.folder.scene_pattern='([0-3])'")
+    assert evaluate(f"removers=[folder:{half}]", *options).status == 0
+    outcome = evaluate(f"removers=[folder:{half},folder:{brighter}]", *options)  # the identity is done
+    assert outcome.status == 0, outcome.err
+
+    identity, halved, toned = (table(tmp_path, "native", label) for label in ("identity", "half", "brighter"))
+    assert all(row["gain_psnr"] == row["harm_rate"] == "" and row["matched_psnr"] for row in identity)
+    for base, row, tone in zip(identity, halved, toned, strict=True):
+        for metric in ("psnr", "ssim", "matched_psnr", "matched_ssim"):
+            gain = metric[:-4] + "gain_" + metric[-4:]
+            assert float(row[gain]) == pytest.approx(float(row[metric]) - float(base[metric]))
+        assert float(row["gain_psnr"]) == pytest.approx(6.02, abs=0.2) and float(row["harm_rate"]) == 0
+        assert float(row["matched_gain_psnr"]) > 3
+        # a change of tone is harm, and nothing once the colours are matched
+        assert float(tone["gain_psnr"]) < -0.05 and float(tone["harm_rate"]) == 1
+        assert abs(float(tone["matched_gain_psnr"])) < 0.1
+    assert [row["scene"] for row in halved] == ["0", "1", "2", "3", ""]
+
+    folder = tmp_path / "evaluations/tiny"
+    entry = json.loads((folder / "summary.json").read_text())["results"][0]["removers"]["half"]
+    interval = entry["metrics"]["matched_gain_psnr"]
+    assert interval["mean"] == pytest.approx(np.mean([float(row["matched_gain_psnr"]) for row in halved]))
+    assert interval["low"] < interval["mean"] < interval["high"] and interval["scenes"] == IMAGES
+    for text in ((folder / "summary.md").read_text(), outcome.out):
+        assert "pairs, protocol native: gain over the identity" in text and "matched PSNR gain (dB)" in text
+
+
+def test_no_value_is_best_among_methods_on_different_images(evaluate: Evaluate, pairs: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "partly"
+    outputs.mkdir()
+    for n in range(IMAGES - 1):
+        (outputs / f"{n}.png").write_bytes((pairs / f"transmission_layer/{n}.png").read_bytes())
+    outcome = evaluate(f"removers=[folder:{outputs}]", "protocol=[native]", "cases=0", "strict=false")
+    assert outcome.status == 0, outcome.err
+    (result,) = json.loads((tmp_path / "evaluations/tiny/summary.json").read_text())["results"]
+    assert {"psnr", "ssim"} <= set(result["differing"]) and not {"gain_psnr"} & set(result["differing"])
+    main = (tmp_path / "evaluations/tiny/summary.md").read_text().split("gain over the identity")[0]
+    assert "| 100.00" in main and "**100.00" not in main and "No best value of" in main
+
+
 def test_networks_work_at_their_own_size_where_the_protocol_has_none(
     evaluate: Evaluate, pairs: Path, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def test_tables_of_an_evaluation(
 ) -> None:
     grid = Grid(f"1{name}", ["", f"2{name}"], [[f"3{name}", f"4{name}"], ["x", "y"]], {(0, 1)}, [f"5{name}"])
     monkeypatch.setattr(evaluation, "result_grid", lambda result, record: grid)
+    monkeypatch.setattr(evaluation, "gain_grid", lambda result: None)
     monkeypatch.setattr(evaluation, "grids", lambda summary: [grid])
     evaluation.show(tmp_path / f"6{name}", {"results": [{}], "evaluation": {}})
     out = printed(capsys)

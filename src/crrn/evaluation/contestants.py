@@ -25,6 +25,8 @@ from crrn.removers import RemoverName, load_remover, remover_digest, remover_lab
 from crrn.solvers import SOLVERS
 
 FOLDER = "folder:"
+IDENTITY = "identity"
+"""Name of the row that returns its input; it is always the first."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ def contestants(
     if isinstance(removers, str):
         raise ConfigError(f"removers={removers} is not a list: give removers=[{removers}].")
     pairs = list(removers.items()) if isinstance(removers, Mapping) else [(_label(name), name) for name in removers]
-    if not any(name == "identity" for _, name in pairs):
-        pairs.insert(0, ("identity", "identity"))
+    if not any(name == IDENTITY for _, name in pairs):
+        pairs.insert(0, (IDENTITY, IDENTITY))
     labels = [label for label, _ in pairs]
     doubled = sorted({label for label in labels if labels.count(label) > 1})
     if doubled:
@@ -153,7 +155,7 @@ def contestants(
     Prediction().chosen(working_size, strength)  # a wrong setting is said whatever the rows are
     return [
         _contestant(label, name, working_size, strength)
-        for label, name in sorted(pairs, key=lambda pair: pair[1] != "identity")
+        for label, name in sorted(pairs, key=lambda pair: pair[1] != IDENTITY)
     ]
 
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from crrn.data.benchmarks import Benchmark, Case, inspect, refuse_problems
 from crrn.data.benchmarks.case import Progress, dominant
 from crrn.data.photos import Photo, read_image
 from crrn.errors import ConfigError, CrrnError, DataError, RunError
-from crrn.evaluation.contestants import Contestant, Remover, file_name
+from crrn.evaluation.contestants import IDENTITY, Contestant, Remover, file_name
+from crrn.evaluation.gains import COMPARED, gains_of
 from crrn.evaluation.store import RECORD, WITHOUT_TRUTH, Cell, Row
 from crrn.files import write_atomically
 from crrn.image.picture import to_picture, to_tensor
@@ -111,6 +112,7 @@ class Evaluation:
         self._drawn = {b.name for b in self.benchmarks if any(case.mask for case in b.cases)}
         """The benchmarks whose masks come from a folder."""
         self._opened: tuple[Contestant, Remover] | None = None
+        self._identity: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
         self.record = self._record(dict(settings or {}))
 
     def _record(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -232,8 +234,10 @@ class Evaluation:
                 if case.name not in cell.done:
                     drawn = benchmark.name in self._drawn
                     values = self._measure(protocol, layered, mixture, estimate, layers.reflection, drawn)
+                    if row.name != IDENTITY:
+                        values |= gains_of(values, self._of_identity(benchmark, protocol, case))
                     height, width = mixture.shape[-2:]
-                    cell.add(Row(case.name, case.subset, dict(case.categories), height, width, seconds, values))
+                    cell.add(replace(row_of(case), height=height, width=width, seconds=seconds, values=values))
         except (DataError, ValueError) as error:
             if self.strict:
                 raise (
@@ -247,7 +251,7 @@ class Evaluation:
             log.warning("%s: %s: %s", benchmark.name, case.name, error)
             for cell in cells.values():
                 if case.name not in cell.done:
-                    cell.add(Row(case.name, case.subset, dict(case.categories), problem=str(error)))
+                    cell.add(replace(row_of(case), problem=str(error)))
 
     def _measure(
         self,
@@ -271,8 +275,17 @@ class Evaluation:
             elif layered.reflection is not None and not drawn:  # one mean is not made of both kinds
                 mask = derive_mask(to_tensor(protocol.fit(layered.reflection)).to(self.device))
             perceptual = self.perceptual if min(target.shape[-2:]) - 2 * protocol.crop >= 64 else {}
-            values = {name: value[0] for name, value in protocol.measure(estimate, target, mask, perceptual).items()}
+            measured = protocol.measure(estimate, target, mask, perceptual) | protocol.measure_matched(estimate, target)
+            values = {name: value[0] for name, value in measured.items()}
         return {name: float(value) for name, value in values.items()}
+
+    def _of_identity(self, benchmark: Benchmark, protocol: Protocol, case: Case) -> dict[str, float]:
+        """What the identity, the first row of all, has on a case; nothing where it could not be evaluated."""
+        key = benchmark.name, protocol.name
+        if key not in self._identity:
+            cell = self.cell(benchmark, protocol, self.rows[0])
+            self._identity[key] = {row.image: row.values for row in cell.rows() if not row.problem}
+        return self._identity[key].get(case.name, {})
 
     def _save(self, benchmark: Benchmark, protocol: Protocol, row: Contestant, case: Case, estimate: Tensor) -> None:
         size = protocol.resize.replace(":", "")
@@ -281,13 +294,18 @@ class Evaluation:
             to_picture(estimate[0]).save(file, "PNG")
 
 
+def row_of(case: Case) -> Row:
+    """A case's row before it is measured."""
+    return Row(case.name, case.subset, dict(case.categories), scene=case.scene)
+
+
 def open_cell(
     folder: Path, benchmark: str, protocol: Protocol, label: str, perceptual: Mapping[str, Any] | Sequence[str]
 ) -> Cell:
     """The per-image table of one remover; metrics whose weights were not given have no column."""
     metrics = [metric for metric in protocol.metrics if metric not in PERCEPTUAL or metric in perceptual]
     path = folder / "images" / benchmark / protocol.name / f"{file_name(label)}.csv"
-    return Cell(path, [*metrics, *WITHOUT_TRUTH])
+    return Cell(path, [*metrics, *COMPARED, *WITHOUT_TRUTH])
 
 
 def mask_origin(benchmark: Mapping[str, Any]) -> str:

@@ -36,6 +36,7 @@ RECORD = {
     "benchmarks": {
         str: {
             "images": int,
+            "scenes": int,
             "subsets": {str: int},
             "layers": {str: int},
             "published": {str: [int]},
@@ -52,7 +53,7 @@ RECORD = {
 }
 """What tables and reports need of an evaluation.json."""
 
-FACTS = ("image", "subset", "categories", "height", "width", "seconds")
+FACTS = ("image", "subset", "scene", "categories", "height", "width", "seconds")
 WITHOUT_TRUTH = ("change", "residual")
 """What is measured where there is no ground truth: mean |B - I|, and mean |I - B - R| of removers that estimate R."""
 
@@ -71,6 +72,8 @@ class Row:
     """By metric; NaN where the image has no value, such as under an empty mask."""
     problem: str = ""
     """Why the image could not be evaluated; it is then in no mean."""
+    scene: str = ""
+    """What it shares with other images that show the same objects; "" where it shares nothing."""
 
 
 class Cell:
@@ -121,6 +124,7 @@ class Cell:
         facts = {
             "image": row.image,
             "subset": row.subset,
+            "scene": row.scene,
             "categories": ";".join(f"{key}={value}" for key, value in row.categories.items()),
             "height": row.height,
             "width": row.width,
@@ -173,6 +177,7 @@ class Cell:
                     _value(line["seconds"]),
                     {metric: _value(line[metric]) for metric in self.metrics},
                     line["problem"],
+                    line["scene"],
                 )
 
 
@@ -193,6 +198,7 @@ def write_parquet(cell: Cell) -> None:
     columns: dict[str, Any] = {
         "image": [row.image for row in rows],
         "subset": [row.subset for row in rows],
+        "scene": [row.scene for row in rows],
         "categories": [json.dumps(row.categories) for row in rows],
         "height": [row.height for row in rows],
         "width": [row.width for row in rows],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from crrn.errors import RunError
+from crrn.evaluation.gains import GAINS
 from crrn.evaluation.runner import mask_origin, mean, open_cell
 from crrn.evaluation.statistics import bootstrap, compare, holm, pooled
 from crrn.evaluation.store import RECORD, WITHOUT_TRUTH, Row
@@ -90,10 +91,11 @@ def collect(folder: Path | str) -> dict[str, Any]:
     """Everything that tables and reports need, read from the per-image tables: {"evaluation": the record, "results"}.
 
     A result is {"benchmark", "protocol", "recipe" (digest), "fingerprint", "masks", "removers": {label: {"images",
-    "problems", "seconds", "metrics": {metric: {"mean", "low", "high", "images", "skipped"}}, "subsets", "categories",
-    "worst", "best"}}, "tests": [{"first", "second", "metric", "difference", "low", "high", "p", "p_holm"}]}. Metrics
-    that no image has a value for are absent. Means follow the protocol's pooling; "subsets" and "categories" hold
-    plain means.
+    "problems", "seconds", "metrics": {metric: {"mean", "low", "high", "images", "scenes", "skipped"}}, "subsets",
+    "categories", "worst", "best"}}, "differing": [metric], "tests": [{"first", "second", "metric", "difference", "low",
+    "high", "p", "p_holm"}]}. Metrics that no image has a value for are absent. "differing" are those that the removers
+    have of different images, so that their means are not to be compared. Means follow the protocol's pooling;
+    "subsets" and "categories" hold plain means.
     """
     folder = Path(folder)
     record = read_record(folder)
@@ -110,6 +112,7 @@ def collect(folder: Path | str) -> dict[str, Any]:
                         "fingerprint": facts["fingerprint"],
                         "masks": mask_origin(facts),
                         "removers": {table.label: _remover(table, protocol) for table in tables},
+                        "differing": differing(tables),
                         "tests": _tests(tables, protocol),
                     }
                 )
@@ -119,12 +122,13 @@ def collect(folder: Path | str) -> dict[str, Any]:
 def _remover(table: Table, protocol: Protocol) -> dict[str, Any]:
     rows = list(table.rows.values())
     subsets = {row.image: row.subset for row in rows}
+    scenes = {row.image: row.scene or row.image for row in rows}
     metrics = {}
     for metric in rows[0].values if rows else ():
         values = table.values(metric)
         known = {image: value for image, value in values.items() if not math.isnan(value)}
         if known:
-            interval = bootstrap(pooled(known, subsets, protocol.pooling))
+            interval = bootstrap(pooled(known, subsets, scenes, protocol.pooling))
             metrics[metric] = {**interval._asdict(), "skipped": len(values) - len(known)}
     groups = {"subsets": {row.subset: "" for row in rows}, "categories": {}}
     for row in rows:
@@ -152,6 +156,17 @@ def _remover(table: Table, protocol: Protocol) -> dict[str, Any]:
     }
 
 
+def differing(tables: Sequence[Table]) -> list[str]:
+    """The metrics that some removers have a value for on images where others, which have the metric, have none."""
+    metrics = list(dict.fromkeys(metric for table in tables for row in table.rows.values() for metric in row.values))
+    found = []
+    for metric in metrics:
+        images = [{i for i, value in table.values(metric).items() if not math.isnan(value)} for table in tables]
+        if len({frozenset(some) for some in images if some}) > 1:
+            found.append(metric)
+    return found
+
+
 def ranking(table: Table, protocol: Protocol) -> list[str]:
     """Images from worst to best by the protocol's first metric; without ground truth, from the least changed."""
     for metric in (*protocol.metrics, *WITHOUT_TRUTH):
@@ -166,16 +181,17 @@ def _tests(tables: list[Table], protocol: Protocol) -> list[dict[str, Any]]:
     tests = []
     metrics = list(next(iter(tables[0].rows.values())).values) if tables[0].rows else []
     for metric in metrics:
-        if metric in WITHOUT_TRUTH:
+        if metric in WITHOUT_TRUTH or metric in GAINS:  # a gain's difference is that of its metric
             continue
         pairs = []
         for first, second in combinations(tables, 2):
-            subsets = {image: row.subset for image, row in first.rows.items()}
+            rows = {**first.rows, **second.rows}
             # The later row is compared with the earlier: the identity is the first of all.
             found = compare(
                 second.values(metric),
                 first.values(metric),
-                {**subsets, **{i: r.subset for i, r in second.rows.items()}},
+                {image: row.subset for image, row in rows.items()},
+                {image: row.scene or image for image, row in rows.items()},
                 protocol.pooling,
             )
             if found["count"]:

@@ -9,26 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from crrn.evaluation.gains import COMPARED
+from crrn.evaluation.labels import DIGITS, LABELS, NOTHING, PARTS, arrow, counted, mean_text, p_value, with_interval
+from crrn.evaluation.marks import best_cells, unmarked
 from crrn.evaluation.store import WITHOUT_TRUTH
-from crrn.metrics.protocols import LOWER_IS_BETTER, PERCEPTUAL, Protocol
+from crrn.metrics.protocols import PERCEPTUAL, Protocol
 from crrn.nets import Prediction
 
-LABELS = {
-    "ssim": "SSIM",
-    "si": "SI",
-    "ssim_r": "SSIMr",
-    "si_r": "SIr",
-    "psnr": "PSNR (dB)",
-    "ncc": "NCC",
-    "lmse": "LMSE",
-    "slmse": "sLMSE",
-    "ms_ssim": "MS-SSIM",
-    "lpips": "LPIPS",
-    "dists": "DISTS",
-    "change": "Change",
-    "residual": "Residual",
-}
-DIGITS = {"psnr": 2}
 NUMBER = re.compile(r"(< )?[+−-]?[\d.,]+( ± [\d.]+)?|\[[-+−\d., –]*\]|–|")
 """What a cell of a column of numbers holds; nothing and a dash are no obstacle."""
 
@@ -78,21 +65,14 @@ def result_grid(result: Mapping[str, Any], record: Mapping[str, Any]) -> Grid:
         "s / image",
         "images",
     ]
-    rows, best = [], set()
+    rows = []
     for label, entry in removers.items():
         cells = [label, working_size(label, result["protocol"], record)]
         for metric in metrics:
-            value = entry["metrics"].get(metric)
-            cells.append("–" if value is None else with_interval(metric, value))
+            cells.append(with_interval(metric, entry["metrics"].get(metric, NOTHING)))
         rows.append([*cells, _number(entry["seconds"], 3), str(entry["images"])])
-    for x, metric in enumerate(metrics, start=2):
-        if metric not in WITHOUT_TRUTH and len(removers) > 1:
-            means = [entry["metrics"].get(metric, {}).get("mean", math.nan) for entry in removers.values()]
-            known = [value for value in means if not math.isnan(value)]
-            if known:
-                top = min(known) if metric in LOWER_IS_BETTER else max(known)
-                best |= {(y, x) for y, value in enumerate(means) if value == top}
-    return Grid(f"{result['benchmark']}, protocol {result['protocol']}", head, rows, best, notes(result, record))
+    title = f"{result['benchmark']}, protocol {result['protocol']}"
+    return Grid(title, head, rows, best_cells(result, metrics, 2), notes(result, record))
 
 
 def working_size(label: str, protocol: str, record: Mapping[str, Any]) -> str:
@@ -111,9 +91,10 @@ def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     subsets = ", ".join(f"{name} {count}" for name, count in facts["subsets"].items())
     lines = [
         f"{counted(facts['images'], 'image')} ({subsets}), fingerprint {result['fingerprint']}.",
+        *_scenes(facts),
         f"Protocol {result['protocol']} ({result['recipe']}): {record['protocols'][result['protocol']]['describe']}.",
     ]
-    metrics = {metric for entry in result["removers"].values() for metric in entry["metrics"]}
+    metrics = set(columns(result))
     if metrics & {"ssim_r", "si_r"}:
         lines.append(f"Masks of SSIMr and SIr: {result['masks']}.")
     scored = metrics - set(WITHOUT_TRUTH)
@@ -123,7 +104,9 @@ def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
         )
     skipped: Counter[str] = Counter()
     for entry in result["removers"].values():
-        skipped |= Counter({metric: value["skipped"] for metric, value in entry["metrics"].items()})
+        skipped |= Counter(
+            {metric: value["skipped"] for metric, value in entry["metrics"].items() if metric in metrics}
+        )
     regional = max((count for metric, count in skipped.items() if metric.endswith("_r")), default=0)
     if regional:
         lines.append(f"Images without a reflection-dominant region, left out of SSIMr and SIr: {regional}.")
@@ -149,17 +132,20 @@ def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
         f"{label}: {counted(count, 'image')} could not be evaluated, left out of all means."
         for label, count in failed.items()
     ]
-    return lines
+    return lines + unmarked(result, columns(result))
 
 
-def counted(number: int, thing: str) -> str:
-    """``1 image``, ``2 images``."""
-    return f"{number} {thing}{'s' * (number != 1)}"
+def _scenes(facts: Mapping[str, Any]) -> list[str]:
+    """What intervals are of, where images share scenes."""
+    if facts["scenes"] == facts["images"]:
+        return []
+    why = "images of one scene are not independent"
+    return [f"{counted(facts['scenes'], 'scene')}: intervals and paired tests are over scenes, as {why}."]
 
 
 def part_grid(result: Mapping[str, Any], kind: str) -> Grid | None:
     """Means of each subset or category, a row for each with each remover; None where there is but one."""
-    metrics = [metric for metric in columns(result) if metric not in WITHOUT_TRUTH]
+    metrics = [metric for metric in all_columns(result) if metric in PARTS or metric not in (*WITHOUT_TRUTH, *COMPARED)]
     names = sorted({name for entry in result["removers"].values() for name in entry[kind]})
     if len(names) < 2 or not metrics:
         return None
@@ -168,7 +154,7 @@ def part_grid(result: Mapping[str, Any], kind: str) -> Grid | None:
             name,
             label,
             str(entry[kind][name]["images"]),
-            *(_number(entry[kind][name].get(metric), DIGITS.get(metric, 4)) for metric in metrics),
+            *(mean_text(metric, entry[kind][name].get(metric, math.nan)) for metric in metrics),
         ]
         for name in names
         for label, entry in result["removers"].items()
@@ -176,11 +162,8 @@ def part_grid(result: Mapping[str, Any], kind: str) -> Grid | None:
     ]
     if kind == "subsets":
         for label, entry in result["removers"].items():
-            means = [[part.get(metric) for part in entry[kind].values()] for metric in metrics]
-            cells = [
-                _number(sum(m) / len(m) if None not in m else None, DIGITS.get(metric, 4))
-                for metric, m in zip(metrics, means, strict=True)
-            ]
+            means = [[part.get(metric, math.nan) for part in entry[kind].values()] for metric in metrics]
+            cells = [mean_text(metric, sum(m) / len(m)) for metric, m in zip(metrics, means, strict=True)]
             rows.append(["mean of subsets", label, str(entry["images"]), *cells])
     title = f"{result['benchmark']}, protocol {result['protocol']}: {'subsets' if kind == 'subsets' else 'categories'}"
     return Grid(title, ["", "remover", "images", *(LABELS[metric] for metric in metrics)], rows)
@@ -202,8 +185,8 @@ def pair_grid(result: Mapping[str, Any]) -> Grid | None:
         for test in result["tests"]
     ]
     note = (
-        "Mean paired difference with its 95 % bootstrap interval; p of the two-sided Wilcoxon signed-rank test, "
-        "Holm-adjusted over the pairs."
+        "Mean paired difference with its 95 % bootstrap interval; p of the two-sided Wilcoxon signed-rank test of the "
+        "scenes' means, Holm-adjusted over the pairs."
     )
     return Grid(
         f"{result['benchmark']}, protocol {result['protocol']}: paired differences",
@@ -214,25 +197,13 @@ def pair_grid(result: Mapping[str, Any]) -> Grid | None:
 
 
 def columns(result: Mapping[str, Any]) -> list[str]:
-    """The metrics that any remover has a value for, in the protocol's order."""
+    """The protocol's metrics that any remover has a value for, in its order."""
+    return [metric for metric in all_columns(result) if metric not in COMPARED]
+
+
+def all_columns(result: Mapping[str, Any]) -> list[str]:
+    """All that any remover has a value for, the gains included."""
     return list(dict.fromkeys(metric for entry in result["removers"].values() for metric in entry["metrics"]))
-
-
-def with_interval(metric: str, value: Mapping[str, float]) -> str:
-    """``0.8123 ± 0.0120``; the half-width of the interval."""
-    digits = DIGITS.get(metric, 4)
-    half = (value["high"] - value["low"]) / 2
-    return _number(value["mean"], digits) if math.isnan(half) else f"{value['mean']:.{digits}f} ± {half:.{digits}f}"
-
-
-def arrow(metric: str) -> str:
-    """Which way is better."""
-    return "" if metric in WITHOUT_TRUTH else "↓" if metric in LOWER_IS_BETTER else "↑"
-
-
-def p_value(p: float | None) -> str:
-    """``0.012``, ``< 0.001``."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _signed(value: float, metric: str) -> str:

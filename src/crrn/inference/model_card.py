@@ -184,7 +184,7 @@ def metrics_of(checkpoint: Path) -> dict[str, float]:
         metrics = state.get("callbacks", {}).get("Checkpoints", {}).get("metrics", {})
     else:
         metrics = {}
-    return {name: float(value) for name, value in metrics.items() if name.startswith("val/")}
+    return {name: float(value) for name, value in metrics.items() if name.startswith(("val/", "pairs/"))}
 
 
 def _use(network: Remover, files: Iterable[str]) -> list[str]:
@@ -262,7 +262,20 @@ def _results(checkpoint: Path, run: dict[str, Any]) -> list[str]:
         "| | SSIM | SI | PSNR (dB) |",
         "|---|---:|---:|---:|",
         *rows,
+        *gain_lines(metrics),
     ]
+
+
+def gain_lines(metrics: Mapping[str, float]) -> list[str]:
+    """What the background gains over the unchanged photo, on held-out mixtures and on held-out pairs."""
+    lines = [
+        f"- On {what}: PSNR gain {metrics[f'{prefix}/gain_psnr']:+.2f} dB over the unchanged photo, "
+        f"{metrics[f'{prefix}/matched_gain_psnr']:+.2f} dB once both have the best gain and offset of each channel. "
+        f"{metrics[f'{prefix}/harm_rate']:.0%} of the images became worse."
+        for prefix, what in (("val", "mixtures"), ("pairs", "real pairs of held-out scenes"))
+        if {f"{prefix}/{name}" for name in ("gain_psnr", "matched_gain_psnr", "harm_rate")} <= metrics.keys()
+    ]
+    return ["", *lines] if lines else []
 
 
 def _files(files: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -18,8 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from crrn.errors import ConfigError
-from crrn.image.similarity import moments, si_map, ssim_map
+from crrn.image.similarity import Moments, moments, si_map, ssim_map
 from crrn.metrics.correlation import ncc
+from crrn.metrics.gain import colour_match
 from crrn.metrics.lmse import lmse
 from crrn.metrics.psnr import psnr
 from crrn.metrics.structure import mean_over, ms_ssim, ssim_uniform
@@ -27,6 +28,8 @@ from crrn.metrics.structure import mean_over, ms_ssim, ssim_uniform
 METRICS = ("ssim", "si", "ssim_r", "si_r", "psnr", "ncc", "lmse", "slmse", "ms_ssim", "lpips", "dists")
 LOWER_IS_BETTER = ("lmse", "lpips", "dists")
 PERCEPTUAL = ("lpips", "dists")
+MATCHED = ("matched_psnr", "matched_ssim")
+"""PSNR and SSIM after the estimate is colour-matched to the ground truth, see `Protocol.measure_matched`."""
 RESIZES = ("none", "224x288", "floor:32", "nearest:4")
 
 Perceptual = Mapping[str, Callable[[Tensor, Tensor], Tensor]]
@@ -153,19 +156,13 @@ class Protocol:
         Raises:
             ValueError: the images differ in shape or are too small for a metric's window.
         """
-        if estimate.shape != target.shape:
-            raise ValueError(f"the estimate is {tuple(estimate.shape)}, the ground truth {tuple(target.shape)}")
+        x, y = self._compared(estimate, target)
         inside = slice(self.crop, -self.crop or None)
-        x, y = (image[..., inside, inside].clamp(0, 1) for image in (estimate, target))
-        if self.quantise:
-            x = (x * 255).round() / 255
         if any(metric in self.metrics for metric in ("si", "ssim_r", "si_r")) or self.window == "gaussian":
             statistics = moments(x.double(), y.double())
         region = None if mask is None else mask[..., inside, inside]
         forms: dict[str, Callable[[], Tensor]] = {
-            "ssim": lambda: (
-                ssim_map(statistics).flatten(1).mean(1) if self.window == "gaussian" else ssim_uniform(x, y)
-            ),
+            "ssim": lambda: self._ssim(x, y, statistics if self.window == "gaussian" else None),
             "si": lambda: si_map(statistics).flatten(1).mean(1),
             "ssim_r": lambda: mean_over(ssim_map(statistics), region),  # type: ignore[arg-type]
             "si_r": lambda: mean_over(si_map(statistics), region),  # type: ignore[arg-type]
@@ -178,6 +175,39 @@ class Protocol:
         }
         left_out = {"ssim_r", "si_r"} if region is None else set()
         return {metric: forms[metric]() for metric in self.metrics if metric in forms and metric not in left_out}
+
+    def measure_matched(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The protocol's PSNR and SSIM once the estimate has the gain and the offset of each channel that bring it
+        nearest to the ground truth: what is left is not a matter of tone.
+
+        Args:
+            estimate, target: as of `measure`; the estimate is cropped and rounded first, as there.
+
+        Returns:
+            "matched_psnr" and "matched_ssim", (N,) each, of those that the protocol has.
+        """
+        x, y = self._compared(estimate, target)
+        x = colour_match(x, y)
+        values: dict[str, Tensor] = {}
+        if "psnr" in self.metrics:
+            values["matched_psnr"] = psnr(x, y, self.colour)
+        if "ssim" in self.metrics:
+            values["matched_ssim"] = self._ssim(x, y)
+        return values
+
+    def _compared(self, estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The pixels that are compared."""
+        if estimate.shape != target.shape:
+            raise ValueError(f"the estimate is {tuple(estimate.shape)}, the ground truth {tuple(target.shape)}")
+        inside = slice(self.crop, -self.crop or None)
+        x, y = (image[..., inside, inside].clamp(0, 1) for image in (estimate, target))
+        return (x * 255).round() / 255 if self.quantise else x, y
+
+    def _ssim(self, x: Tensor, y: Tensor, statistics: Moments | None = None) -> Tensor:
+        """SSIM of each image in the protocol's window; the statistics of a Gaussian window, where they are there."""
+        if self.window == "uniform":
+            return ssim_uniform(x, y)
+        return ssim_map(statistics or moments(x.double(), y.double())).flatten(1).mean(1)
 
 
 NAMED = {

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from crrn.errors import ExportError
-from crrn.inference.model_card import card_place, files_of, metrics_of, write_card
+from crrn.inference.model_card import card_place, files_of, gain_lines, metrics_of, write_card
 from crrn.nets import build_network, save_network
 
 DIFFERENCES = {"1x37x203": 2e-7, "1x1x1": 0.0}
@@ -98,6 +98,15 @@ def test_metrics_are_only_those_of_the_checkpoint_itself(run):
     assert metrics_of(folder / "joint/last.ckpt") == {}
     (folder / "summary.json").write_text("torn {")
     assert metrics_of(run[1]) == {}
+
+
+def test_gains_on_mixtures_and_on_pairs_are_said():
+    metrics = {"val/gain_psnr": 1.5, "val/matched_gain_psnr": -0.125, "val/harm_rate": 0.25}
+    (_, line) = gain_lines(metrics)
+    assert "mixtures: PSNR gain +1.50 dB" in line and "-0.12 dB once" in line and "25% of the images" in line
+    pairs = {name.replace("val", "pairs"): value for name, value in metrics.items()}
+    assert "real pairs of held-out scenes: PSNR gain" in gain_lines(metrics | pairs)[2]
+    assert gain_lines({"val/gain_psnr": 1.5}) == []
 
 
 def test_a_card_lists_the_files_of_one_checkpoint(run, tmp_path):

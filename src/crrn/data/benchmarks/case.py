@@ -33,6 +33,7 @@ class Case:
         mixture, background, reflection: the layers' files.
         mask: a picture of the region where the reflection dominates, white on black.
         categories: what the benchmark says of the image, such as {"aperture": "11"}.
+        scene: what it shares with other cases that show the same objects; "" for a case that is a scene of its own.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Case:
     reflection: Path | None = None
     mask: Path | None = None
     categories: Mapping[str, str] = field(default_factory=dict)
+    scene: str = ""
 
     def files(self) -> dict[str, Path]:
         """The files that there are, by role."""
@@ -91,11 +93,16 @@ class Benchmark:
         """Cases of each subset."""
         return dict(sorted(Counter(case.subset for case in self.cases).items()))
 
+    def scenes(self) -> int:
+        """How many scenes the cases show."""
+        return len({case.scene or case.name for case in self.cases})
+
     def summary(self) -> dict[str, Any]:
-        """What a result says of its benchmark: counts, counts with each layer, published counts, fingerprint,
-        problems."""
+        """What a result says of its benchmark: counts of images and scenes, counts with each layer, published counts,
+        fingerprint, problems."""
         return {
             "images": len(self.cases),
+            "scenes": self.scenes(),
             "subsets": self.counts(),
             "layers": {role: sum(getattr(case, role) is not None for case in self.cases) for role in ROLES},
             "published": {subset: list(counts) for subset, counts in self.published.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from crrn.data.benchmarks.case import Benchmark, make_benchmark
@@ -41,12 +42,12 @@ def cdr(root: Path | str, masks: Path | str | None = None, split: str | None = N
             by_key.setdefault("/".join(filter(None, (place, key))), {}).setdefault(role, []).extend(paths)
     cases, problems = [], []
     for name, layers in by_key.items():
-        categories = next((row for scene, row in annotations.items() if _belongs(name, scene)), {})
+        scene, categories = next((found for found in annotations.items() if _belongs(name, found[0])), ("", {}))
         if split is None or categories.get("split") == split:
             part, wrong = match(
                 {role: {name: layers[role]} if role in layers else {} for role in ROLES.values()}, "cdr", "", categories
             )
-            cases += part
+            cases += [replace(case, scene=scene) for case in part]
             problems += wrong
     published = {"cdr": (1063,)} if split is None else {}
     return make_benchmark("cdr", cases, problems, published, masks, f"*_M*, *_T* and *_R* below {base}")

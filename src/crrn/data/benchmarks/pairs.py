@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from crrn.data.benchmarks.case import Benchmark, Case, Problem, make_benchmark
 from crrn.data.sources import photos_below
-from crrn.errors import DataError
+from crrn.errors import ConfigError, DataError
 
 PAIR_FOLDERS = (
     ("blended", "transmission_layer", "reflection_layer"),
@@ -29,6 +30,7 @@ def paired_folder(
     masks: Path | str | None = None,
     name: str | None = None,
     count: int | list[int] | None = None,
+    scene_pattern: str | None = None,
 ) -> Benchmark:
     """Any folder of pairs, at the root or in one place below it.
 
@@ -43,8 +45,11 @@ def paired_folder(
         masks: a folder of masks of the reflection-dominant region, MASKS/CASE.png.
         name: of the benchmark; else the root's.
         count: how many pairs there should be.
+        scene_pattern: a regular expression at the start of a case's name; its group is the scene. Null: each case is a
+            scene of its own.
 
     Raises:
+        ConfigError: the pattern is no regular expression, or has no group.
         DataError: the root or a role is not there, or no pair is.
     """
     root = existing(root, "folder")
@@ -57,9 +62,29 @@ def paired_folder(
     if reflection is not None and ("*" in reflection or (root / reflection).is_dir()):
         listings["reflection"] = listing(root, reflection)
     cases, problems = match(listings, subset=name)
+    if scene_pattern is not None:
+        form = scene_form(scene_pattern)
+        cases = [replace(case, scene=found[1] if (found := form.match(case.name)) else "") for case in cases]
     known = () if count is None else (count,) if isinstance(count, int) else tuple(count)
     looked_for = ", ".join(str(root / pattern) for pattern in (mixture, background) if pattern)
     return make_benchmark(name, cases, problems, {name: known} if known else {}, masks, looked_for)
+
+
+def scene_form(pattern: str) -> re.Pattern[str]:
+    """A pattern of scenes, checked."""
+    try:
+        form = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            f"benchmark.folder.scene_pattern={pattern!r} is no regular expression ({error}): give one with a group, "
+            "such as '([^_]+_[^_]+)'."
+        ) from error
+    if form.groups < 1:
+        raise ConfigError(
+            f"benchmark.folder.scene_pattern={pattern!r} has no group: put the scene's part in parentheses, as in "
+            "'([^_]+_[^_]+)'."
+        )
+    return form
 
 
 def existing(root: Path | str, name: str) -> Path:
@@ -117,7 +142,8 @@ def match(
             )
         else:
             layers = {role: paths[0] for role, paths in found.items()}
-            cases.append(Case(name, subset, **layers, categories=dict(categories or {})))
+            case = Case(name, subset, layers["mixture"], layers.get("background"), layers.get("reflection"))
+            cases.append(replace(case, categories=dict(categories or {})))
     return cases, problems
 
 

@@ -20,6 +20,8 @@ FORM = re.compile(r"(?:(?P<scene>.+?)-)?(?P<role>[mgr])(?:-(?P<number>.+))?", re
 APERTURES = frozenset(("11", "13", "16", "19", "22", "27", "32"))
 THICKNESSES = frozenset(("3", "5", "10"))
 """What n may be; millimetres of glass."""
+KINDS = ("focus", "thick")
+"""How the names of folders of settings begin."""
 
 
 def sir2(root: Path | str, masks: Path | str | None = None, subsets: list[str] | None = None) -> Benchmark:
@@ -29,6 +31,8 @@ def sir2(root: Path | str, masks: Path | str | None = None, subsets: list[str] |
       scene, with apertures (Focus) and glass thicknesses (Thickness) as categories;
     - repacked: SET/{blended,transmission_layer[,reflection_layer]}, with one name on both sides or with -m- and -g-
       in it, which then ends with the aperture or thickness.
+
+    The settings of one postcard pair or one solid object are one scene; wild scenes are scenes of their own.
 
     A case's name does not depend on what lies around the set's folder. The three sets are expected to be there, unless
     the root is one of them or ``subsets`` names others.
@@ -44,6 +48,7 @@ def sir2(root: Path | str, masks: Path | str | None = None, subsets: list[str] |
     base = existing(root, "sir2")
     repacked = pair_folders(base)
     cases, problems = _repacked(base, repacked) if repacked else _raw(base)
+    cases = [replace(case, scene=scene_of(case.name)) for case in cases]
     if subsets is not None:
         unknown = sorted(set(subsets) - set(PUBLISHED))
         if unknown:
@@ -93,7 +98,7 @@ def _raw(base: Path) -> tuple[list[Case], list[Problem]]:
         if subset is None:
             continue
         places = _below_subset(folder)
-        kinds = [number for number, part in enumerate(places) if part.lower().startswith(("focus", "thick"))]
+        kinds = [number for number, part in enumerate(places) if part.lower().startswith(KINDS)]
         categories = {}
         if kinds and len(places) > kinds[0] + 1:
             kind = "aperture" if places[kinds[0]].lower().startswith("focus") else "thickness"
@@ -109,6 +114,23 @@ def _raw(base: Path) -> tuple[list[Case], list[Problem]]:
         cases += part
         problems += wrong
     return cases, problems
+
+
+def scene_of(name: str) -> str:
+    """The postcard pair or solid object of a case, by its name: ``postcard/ab`` of ``postcard/Focus/ab/11/ab-5-11``,
+    ``solidobject/5`` of ``solidobject/5/Focus/27``; "" where the name says none.
+    """
+    subset, *places = name.split("/")
+    if subset == "wildscene":
+        return ""
+    setting = re.fullmatch(r"(.+?)-\d+-\w+", places[-1])
+    if setting:
+        return f"{subset}/{setting[1]}"
+    kinds = [number for number, part in enumerate(places) if part.lower().startswith(KINDS)]
+    if kinds:
+        around = [*places[: kinds[0]], *places[kinds[0] + 1 : -1]]  # the last is the setting
+        return "/".join([subset, *around]) if around else ""
+    return ""
 
 
 def _below_subset(folder: Path) -> list[str]:

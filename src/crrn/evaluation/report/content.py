@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crrn.errors import ConfigError
+from crrn.evaluation.gain_grid import gain_grid
 from crrn.evaluation.report import grids
 from crrn.evaluation.report.figures import gain_charts, others, training_charts
 from crrn.evaluation.report.paper import beside, check_rows
@@ -62,6 +63,7 @@ class Content:
         """The tables of one benchmark under one protocol, the main one first."""
         found = [
             result_grid(result, evaluated.record),
+            gain_grid(result),
             part_grid(result, "subsets"),
             part_grid(result, "categories"),
             pair_grid(result),

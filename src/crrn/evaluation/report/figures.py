@@ -6,53 +6,47 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import count
 
+from crrn.evaluation.labels import DIGITS
 from crrn.evaluation.report.charts import Line, Points, Strip, line_chart, smoothed, strip_chart
 from crrn.evaluation.report.sources import Curve, Evaluated, Trained
-from crrn.evaluation.tables import DIGITS
 
-GAINS = {"psnr": ("PSNR", "dB"), "ssim": ("SSIM", "SSIM")}
+GAINS = {
+    "gain_psnr": ("Gain in PSNR over the identity", "dB"),
+    "gain_ssim": ("Gain in SSIM over the identity", "SSIM"),
+    "matched_gain_psnr": ("Gain in PSNR after colour match", "dB"),
+}
+"""Title and unit of each chart of images."""
 VALIDATION = (
-    ("background_psnr", "Background, PSNR (dB)", 2),
-    ("background_ssim", "Background, SSIM", 4),
-    ("background_si", "Background, SI", 4),
-    ("reflection_ssim", "Reflection, SSIM", 4),
-    ("gradient_si", "Gradient, SI", 4),
+    ("val/background_psnr", "Background, PSNR (dB)", 2),
+    ("val/background_ssim", "Background, SSIM", 4),
+    ("val/background_si", "Background, SI", 4),
+    ("val/matched_gain_psnr", "Background, PSNR gain after colour match (dB)", 2),
+    ("val/harm_rate", "Background, harm rate", 3),
+    ("val/reflection_ssim", "Reflection, SSIM", 4),
+    ("val/gradient_si", "Gradient, SI", 4),
+    ("pairs/background_psnr", "Pairs: background, PSNR (dB)", 2),
+    ("pairs/matched_gain_psnr", "Pairs: PSNR gain after colour match (dB)", 2),
+    ("pairs/harm_rate", "Pairs: harm rate", 3),
 )
-"""Logged as val/NAME, and val/identity_NAME where the identity has one."""
+"""What is logged of a validation, and with `identity_` in its name where the identity has it too."""
 
 
 def gain_charts(evaluated: Evaluated, benchmark: str) -> list[str]:
-    """For PSNR and SSIM, each image's gain over the identity, by protocol and remover; none without ground truth."""
-    identity = [label for label, facts in evaluated.record["removers"].items() if facts["name"] == "identity"]
+    """For each of `GAINS`, each image's gain over the identity, by protocol and remover; none without ground truth."""
     charts = []
-    for metric, (name, unit) in GAINS.items():
+    for metric, (title, unit) in GAINS.items():
         groups = []
         for result in evaluated.of(benchmark):
             tables = {table.label: table for table in evaluated.tables[benchmark, result["protocol"]]}
-            if not identity or metric not in result["removers"][identity[0]]["metrics"]:
-                continue
-            base = tables[identity[0]].values(metric)
             strips = []
             for number, label in enumerate(others(evaluated)):
-                test = next(
-                    (
-                        t
-                        for t in result["tests"]
-                        if (t["first"], t["second"], t["metric"]) == (label, identity[0], metric)
-                    ),
-                    None,
-                )
-                values = [
-                    (image, value - base[image])
-                    for image, value in tables[label].values(metric).items()
-                    if image in base and not math.isnan(value - base[image])
-                ]
-                if test and values:
-                    strips.append(Strip(label, values, test["difference"], test["low"], test["high"], number))
+                found = result["removers"][label]["metrics"].get(metric)
+                if found:
+                    values = [(i, value) for i, value in tables[label].values(metric).items() if not math.isnan(value)]
+                    strips.append(Strip(label, values, found["mean"], found["low"], found["high"], number))
             if strips:
                 groups.append((result["protocol"], strips))
         if groups:
-            title = f"Gain in {name} over the identity"
             charts.append(strip_chart(title, f"{unit}, one dot an image", groups, DIGITS.get(metric, 4)))
     return charts
 
@@ -85,8 +79,8 @@ def training_charts(runs: Sequence[Trained], colours: Mapping[str, int]) -> dict
             lines = []
             references: list[Points] = []
             for number, run in trained:
-                lines.append(Line(run.name, column(run.curves[stage], f"val/{key}"), number, dots=True))
-                reference = column(run.curves[stage], f"val/identity_{key}")
+                lines.append(Line(run.name, column(run.curves[stage], key), number, dots=True))
+                reference = column(run.curves[stage], key.replace("/", "/identity_"))
                 if reference and [y for _, y in reference] not in [[y for _, y in r] for r in references]:
                     references.append(reference)
             lines += [Line("identity", points, -1, "dashed") for points in references]

@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from crrn.evaluation.labels import LABELS, arrow, mean_text
+from crrn.evaluation.marks import best_cells, unmarked
 from crrn.evaluation.report.sources import Evaluated, Trained
 from crrn.evaluation.store import WITHOUT_TRUTH
-from crrn.evaluation.tables import DIGITS, LABELS, Grid, arrow
-from crrn.metrics.protocols import LOWER_IS_BETTER
+from crrn.evaluation.tables import Grid
+from crrn.metrics.gain import HARM_RATE
 
-OVERVIEW = ("psnr", "ssim", *WITHOUT_TRUTH)
-"""The metrics that stand side by side for all protocols: those that (nearly) every protocol has."""
+OVERVIEW = ("psnr", "ssim", "gain_psnr", "matched_gain_psnr", HARM_RATE, *WITHOUT_TRUTH)
+"""What stands side by side for all protocols: what (nearly) every protocol has."""
 
 
 def overview(evaluated: Evaluated, benchmark: str, heading: str) -> list[Grid]:
@@ -27,18 +29,20 @@ def overview(evaluated: Evaluated, benchmark: str, heading: str) -> list[Grid]:
             continue
         rows: list[list[str]] = []
         best: set[tuple[int, int]] = set()
+        # The identity gains nothing over itself.
+        shown = [label for label in labels if any(metric in result["removers"][label]["metrics"] for result in results)]
         for result in results:
-            means = [result["removers"][label]["metrics"].get(metric, {}).get("mean", math.nan) for label in labels]
-            known = [mean for mean in means if not math.isnan(mean)]
-            if not known:
+            entries = [result["removers"][label]["metrics"].get(metric) for label in shown]
+            if not any(entries):
                 continue
-            if metric not in WITHOUT_TRUTH and len(labels) > 1:
-                top = min(known) if metric in LOWER_IS_BETTER else max(known)
-                best |= {(len(rows), x) for x, mean in enumerate(means, start=1) if mean == top}
-            rows.append([result["protocol"], *(_number(mean, DIGITS.get(metric, 4)) for mean in means)])
+            part = {**result, "removers": {label: result["removers"][label] for label in shown}}
+            best |= {(len(rows), y + 1) for y, _ in best_cells(part, [metric], 0)}
+            cells = ("–" if entry is None else mean_text(metric, entry["mean"]) for entry in entries)
+            rows.append([result["protocol"], *cells])
         if rows:
             title = f"{heading}: {LABELS[metric]} {arrow(metric)}".strip()
-            grids.append(Grid(title, ["protocol", *labels], rows, best))
+            said = dict.fromkeys(line for result in results for line in unmarked(result, [metric]))
+            grids.append(Grid(title, ["protocol", *shown], rows, best, list(said)))
     return grids
 
 
@@ -76,7 +80,7 @@ def benchmarks(evaluations: Sequence[Evaluated]) -> Grid:
 
 
 def runs_grid(runs: Sequence[Trained]) -> Grid | None:
-    """The runs on their held-out mixtures, beside the identity."""
+    """The runs on their held-out mixtures and pairs, beside the identity."""
     columns = [
         (f"{label} {name}", key, digits)
         for label, row in (("B", "background"), ("R", "reflection"), ("gradient", "gradient"))
@@ -86,8 +90,15 @@ def runs_grid(runs: Sequence[Trained]) -> Grid | None:
             ("PSNR (dB)", f"val/{row}_psnr", 2),
         )
         if (label, name) not in (("R", "SI"), ("gradient", "PSNR (dB)"), ("gradient", "SSIM"))
-        and any(key in run.metrics for run in runs)
     ]
+    for pairs, prefix in (("", "val"), ("pairs: ", "pairs")):
+        columns += [(f"{pairs}B PSNR (dB)", f"{prefix}/background_psnr", 2)] if pairs else []
+        columns += [
+            (f"{pairs}PSNR gain (dB)", f"{prefix}/gain_psnr", 2),
+            (f"{pairs}matched PSNR gain (dB)", f"{prefix}/matched_gain_psnr", 2),
+            (f"{pairs}harm rate", f"{prefix}/harm_rate", 3),
+        ]
+    columns = [column for column in columns if any(column[1] in run.metrics for run in runs)]
     if not runs or not columns:
         return None
     rows = []
@@ -96,7 +107,7 @@ def runs_grid(runs: Sequence[Trained]) -> Grid | None:
         for label, metrics in ((run.name, run.metrics), (f"{run.name}: identity", identity)):
             rows.append([label, *(_number(metrics.get(key, math.nan), digits) for _, key, digits in columns)])
     notes = [f"{run.name}: {describe_run(run)}." for run in runs]
-    return Grid("Runs, on held-out mixtures", ["", *(label for label, _, _ in columns)], rows, notes=notes)
+    return Grid("Runs, on held-out mixtures and pairs", ["", *(label for label, _, _ in columns)], rows, notes=notes)
 
 
 def describe_run(run: Trained) -> str:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from crrn.errors import ConfigError
+from crrn.evaluation.labels import LABELS
 from crrn.evaluation.report.sources import Evaluated
-from crrn.evaluation.tables import LABELS, Grid
+from crrn.evaluation.tables import Grid
 from crrn.metrics.masks import DERIVED
 from crrn.records import read_json
 

@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 from crrn.data.photos import read_image
 from crrn.errors import RunError
 from crrn.evaluation.contestants import file_name
+from crrn.evaluation.labels import DIGITS, LABELS
 from crrn.evaluation.report.regions import Photo, Region, close_ups
 from crrn.evaluation.report.sources import Evaluated
-from crrn.evaluation.tables import DIGITS, LABELS
 from crrn.metrics.protocols import LOWER_IS_BETTER
 from crrn.records import read_json
 

@@ -52,6 +52,8 @@ def test_raw_sir2_has_its_subsets_apertures_and_thicknesses(tmp_path: Path) -> N
         (("thickness", "10"),): 1,
         (): 2,
     }
+    scenes = Counter(case.scene for case in found.cases)
+    assert scenes == {"postcard/12": 6, "solidobject/4": 2, "": 2} and found.scenes() == 4
     for case in found.cases:  # the three layers are of one scene and one setting
         assert case.background is not None and case.mixture.parent == case.background.parent
         assert case.mixture.stem.replace("m", "g") == case.background.stem

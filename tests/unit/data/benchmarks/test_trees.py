@@ -120,7 +120,11 @@ def test_repacked_names_tell_apertures_and_thicknesses(tmp_path: Path) -> None:
         for number in ("11", "32", "3", "99"):
             write(tmp_path / f"PostcardDataset/{folder}/12-1-{role}-{number}.png")
         write(tmp_path / f"PostcardDataset/{folder}/11.png")
-    found = {case.name: dict(case.categories) for case in benchmarks.sir2(tmp_path).cases}
+    cases = benchmarks.sir2(tmp_path).cases
+    assert {case.name: case.scene for case in cases if case.scene} == {
+        f"postcard/12-1-{number}": "postcard/12" for number in ("3", "11", "32", "99")
+    }
+    found = {case.name: dict(case.categories) for case in cases}
     assert found == {
         "postcard/11": {},
         "postcard/12-1-3": {"thickness": "3"},

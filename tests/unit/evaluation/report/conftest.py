@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crrn.evaluation.gains import gains_of
 from crrn.evaluation.runner import open_cell
 from crrn.evaluation.store import Row
 from crrn.metrics import Protocol, named_protocol
+from crrn.metrics.protocols import MATCHED
 
 SESSION = {
     "started": "2026-01-01T00:00:00+00:00",
@@ -49,6 +51,7 @@ def make_evaluation(tmp_path: Path) -> MakeEvaluation:
             "benchmarks": {
                 benchmark: {
                     "images": len(names),
+                    "scenes": len(names),
                     "subsets": dict.fromkeys(subsets, images),
                     "layers": {"mixture": len(names), **{role: len(names) * has for role, has in layers.items()}},
                     "published": {"wildscene": [55, 100, 101]},
@@ -69,10 +72,16 @@ def make_evaluation(tmp_path: Path) -> MakeEvaluation:
         folder.mkdir(parents=True)
         (folder / "evaluation.json").write_text(json.dumps(record))
         for protocol in recipes:
-            for label in removers:
+            identity: dict[str, dict[str, float]] = {}
+            for label, remover in removers.items():
                 cell = open_cell(folder, benchmark, protocol, label, [])
                 for image, subset in names:
-                    cell.add(Row(image, subset, {}, 40, 60, 0.5, draw(protocol, truth, rng)))
+                    values = draw(protocol, truth, rng)
+                    if remover == "identity":
+                        identity[image] = values
+                    else:
+                        values |= gains_of(values, identity[image])
+                    cell.add(Row(image, subset, {}, 40, 60, 0.5, values))
         write_cases(folder / "cases" / benchmark, names, list(removers), truth, rng)
         return folder
 
@@ -83,7 +92,8 @@ def draw(protocol: Protocol, truth: bool, rng: np.random.Generator) -> dict[str,
     """One image's numbers."""
     if not truth:
         return {"change": rng.uniform(0, 0.2)}
-    return {metric: rng.uniform(10, 30) if metric == "psnr" else rng.uniform(0.5, 1) for metric in protocol.metrics}
+    metrics = [*protocol.metrics, *MATCHED]
+    return {metric: rng.uniform(10, 30) if "psnr" in metric else rng.uniform(0.5, 1) for metric in metrics}
 
 
 def write_cases(

@@ -245,3 +245,36 @@ def test_the_worst_the_middle_and_the_best_are_shown(make_evaluation: Callable[.
         3: ["worst0", "median1", "best2"],
         5: ["worst0", "worst1", "median0", "median1", "best2"],
     }
+
+
+def test_gains_and_harm_stand_beside_the_means(make_evaluation: Callable[..., Path]) -> None:
+    content = gather("x", [make_evaluation()], [])
+    (grids,) = content.overviews.values()
+    titles = [grid.title for grid in grids]
+    assert titles == [
+        "sir2: PSNR (dB) ↑",
+        "sir2: SSIM ↑",
+        "sir2: PSNR gain (dB) ↑",
+        "sir2: matched PSNR gain (dB) ↑",
+        "sir2: harm rate ↓",
+    ]
+    assert grids[0].head == ["protocol", "identity", "lb14", "ours"] and grids[2].head == ["protocol", "lb14", "ours"]
+    (evaluated,) = content.evaluations
+    for result, row in zip(evaluated.results, grids[4].rows, strict=True):
+        rates = [result["removers"][label]["metrics"]["harm_rate"]["mean"] for label in ("lb14", "ours")]
+        assert row == [result["protocol"], *(f"{rate:.3f}" for rate in rates)]
+    assert any("gain over the identity" in grid.title for grid in content.all_grids())
+    (charts,) = content.gains.values()
+    assert len(charts) == 3 and "after colour match" in charts[2]
+
+
+def test_a_run_shows_its_gains_on_mixtures_and_pairs(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    summary = json.loads((folder / "summary.json").read_text())
+    summary |= {"val/matched_gain_psnr": 0.31, "pairs/background_psnr": 21.5, "pairs/harm_rate": 0.25}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    grid = gather("x", [], [folder]).runs_grid
+    assert grid is not None
+    shown = dict(zip(grid.head, grid.rows[0], strict=True))
+    assert shown["matched PSNR gain (dB)"] == "0.31" and shown["pairs: B PSNR (dB)"] == "21.50"
+    assert shown["pairs: harm rate"] == "0.250"
