@@ -84,7 +84,6 @@ def test_onnx_gives_the_networks_output_at_other_sizes(export: Export, run: Path
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ((), "Give the trained network: checkpoint=runs/NAME"),
         (("checkpoint=nothing.safetensors",), "the checkpoint nothing.safetensors is missing"),
         (("checkpoint=nothing",), "There is no remover 'nothing'"),
         (("checkpoint=yl19",), "yl19 is a solver"),

@@ -62,9 +62,10 @@ def pixels(path: Path) -> np.ndarray[Any, Any]:
 
 def test_one_photo_with_all_its_layers(predict: Predict, tmp_path: Path) -> None:
     write_photo(tmp_path / "photo.png", 0)
-    outcome = predict("input=photo.png", "output=out", "reflection=true", "side_by_side=true")
+    outcome = predict("input=photo.png", "output=default")
+    assert outcome.status == 0 and "remover: crrn-small, as none is given" in outcome.err, outcome.err
+    outcome = predict("input=photo.png", "output=out", "remover=yl19", "reflection=true", "side_by_side=true")
     assert outcome.status == 0, outcome.err
-    assert "remover: yl19, as none is given" in outcome.err
     assert set(results(tmp_path / "out")) == {"photo.png", "photo_reflection.png", "photo_side_by_side.png"}
     mixture, background = pixels(tmp_path / "photo.png"), pixels(tmp_path / "out/photo.png")
     assert (mixture != background).any()
