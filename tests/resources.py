@@ -42,7 +42,13 @@ MISSING = {
 """Resource -> what a skip says where it is missing."""
 
 EXPECTED = {
-    "gpu": ("tests/unit/metrics/test_structure.py::test_each_is_a_metric_of_batches_on_any_device[[]*-cuda]",),
+    "gpu": (
+        "tests/unit/metrics/test_structure.py::test_each_is_a_metric_of_batches_on_any_device[[]*-cuda]",
+        "tests/gpu/test_gpu.py::test_fifty_steps_never_wait[[]gpu-*]",
+        "tests/gpu/test_gpu.py::test_cuts_are_those_of_the_host[[]cuda]",
+        "tests/gpu/test_gpu.py::test_a_fused_step_is_left_out_on_the_device[[]cuda]",
+        "tests/gpu/test_gpu.py::test_a_reading_keeps_what_was_there_while_the_device_goes_on[[]cuda]",
+    ),
     "shared data": (
         "tests/integration/test_prepare.py::test_real_sets_are_sound",
         "tests/unit/metrics/test_protocols.py::*[[]*smooth-3*]",
