@@ -55,7 +55,7 @@ def far(path: Path, output: Path) -> None:
 
 
 def memory(path: Path, output: Path) -> None:
-    np.ones(campaign.MEMORY // 4)  # of 8 bytes each
+    np.ones(campaign.MEMORY)  # of 8 bytes each
 
 
 @pytest.mark.parametrize(

@@ -243,9 +243,13 @@ def clear_errors(
         number = signal.SIGTERM if isinstance(stop, SIGTERMException) else signal.SIGINT
         raise SystemExit(128 + number) from stop
     except Exception as error:
-        cause = explain(error, module) if isinstance(error, MemoryError | RuntimeError | OSError) else None
+        try:
+            cause = explain(error, module) if isinstance(error, MemoryError | RuntimeError | OSError) else None
+            hint = resume_hint(newest_checkpoint(folder)) if cause else ""
+        except RuntimeError as worker:  # PyTorch's signal handler, which tells meanwhile that a worker was killed
+            cause, hint = explain(worker, module), resume_hint(newest_checkpoint(folder))
         if cause is not None:
-            raise RunError(f"{cause} {resume_hint(newest_checkpoint(folder))}") from error
+            raise RunError(f"{cause} {hint}") from error
         if resumed is None or begun is None or begun.yet:
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -271,7 +275,9 @@ def explain(error: BaseException, module: L.LightningModule) -> str | None:
             f"The computer's memory is exhausted {where}: lower data.batches.batch_size or "
             "data.loading.num_workers, or set data.loading.cache=false."
         )
-    if re.search(r"DataLoader worker .*(killed by signal|exited unexpectedly)", text):
+    # A worker that dies while it hands over a batch is seen as a broken connection first.
+    killed = re.search(r"DataLoader worker .*(killed by signal|exited unexpectedly)", text)
+    if killed or isinstance(error, ConnectionResetError):
         return (
             f"A process that loads photos was killed {where}, mostly because the computer's memory is exhausted: lower "
             "data.loading.num_workers, or set it to 0."
