@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from crrn.layers import Remover
-from crrn.nets import build_network
+from crrn.nets import CRRN, CEILNet, EdgeNet, GiN, IiN, ImageNet, Network
+
+NETWORKS: dict[str, type[Network]] = {
+    "crrn": CRRN,
+    "iin": IiN,
+    "gin": GiN,
+    "ceilnet": CEILNet,
+    "ceilnet_edges": EdgeNet,
+    "ceilnet_image": ImageNet,
+}
 
 
-def lively(architecture: str, width: float = 1 / 32) -> Remover:
+def named(name: str, width: float = 1.0, **settings: Any) -> Network:
+    """One of crrn's networks."""
+    return NETWORKS[name](width, **settings)
+
+
+def lively(architecture: str, width: float = 1 / 32) -> Network:
     """A network in evaluation mode whose normalisations know their inputs and whose head is not zero."""
     torch.manual_seed(0)
-    network = build_network(architecture, width).train()
+    network = named(architecture, width).train()
     for name, value in network.named_parameters():
         if name.endswith(("head.1.weight", "output.weight")):
             torch.nn.init.normal_(value, std=0.01 if name.endswith("head.1.weight") else 0.0025)

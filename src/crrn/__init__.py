@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from crrn.inference.hub import from_pretrained, save_pretrained
     from crrn.inference.remove import remove
     from crrn.layers import Layers
-    from crrn.nets import CRRN, CEILNet, GiN, IiN, build_network
+    from crrn.nets import CRRN, CEILNet, GiN, IiN, build_network, estimate
     from crrn.removers import load
 
     __version__: str
@@ -50,6 +50,7 @@ __all__ = [
     "Layers",
     "__version__",
     "build_network",
+    "estimate",
     "from_pretrained",
     "load",
     "models",
@@ -64,6 +65,7 @@ _HOMES = {
     "IiN": ("crrn.nets", "IiN"),
     "Layers": ("crrn.layers", "Layers"),
     "build_network": ("crrn.nets", "build_network"),
+    "estimate": ("crrn.nets", "estimate"),
     "from_pretrained": ("crrn.inference.hub", "from_pretrained"),
     "load": ("crrn.removers", "load"),
     "models": ("crrn.catalogue", "models"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -27,9 +27,7 @@ class Remover(nn.Module):
 
     Attributes:
         estimates: the layers that it estimates, of ``Layers._fields``.
-        config: plain values from which it can be built again.
     """
 
     estimates: ClassVar[tuple[str, ...]]
-    config: dict[str, Any]
     __call__: Callable[..., Layers]

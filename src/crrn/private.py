@@ -5,7 +5,9 @@ A release of these libraries may change them without notice. ``CHECKED`` names t
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
@@ -57,6 +59,39 @@ def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
 
     if targets:
         torch._foreach_copy_(list(targets), list(sources))
+
+
+@contextmanager
+def peak_of_tensors() -> Iterator[Callable[[], int]]:
+    """Count the bytes of the tensors that torch's operations make within, while they live; what is given tells their
+    highest number.
+
+    A device's allocator tells the same of GPUs only.
+    """
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    sizes: dict[int, int] = {}
+    peak = 0
+
+    class Counting(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal peak
+            given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+            result = func(*args, **(kwargs or {}))
+            for leaf in tree_leaves(result):
+                if isinstance(leaf, Tensor):
+                    storage = leaf.untyped_storage()
+                    key = storage._cdata
+                    if key not in given and key not in sizes:
+                        sizes[key] = storage.nbytes()
+                        weakref.finalize(storage, sizes.pop, key, None)
+            peak = max(peak, sum(sizes.values()))
+            return result
+
+    with Counting():
+        yield lambda: peak
 
 
 def any_size() -> AbstractContextManager[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from torch import nn
 from crrn.catalogue import default_model, shipped, suggestion, verified
 from crrn.errors import ConfigError
 from crrn.files import file_digest
-from crrn.layers import Remover
 from crrn.nets import Prediction, load_network, network_prediction
 from crrn.solvers import SOLVERS
 
@@ -24,13 +23,15 @@ CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt")
 RemoverName = str | Mapping[str, Any]
 
 
-def load_remover(name: RemoverName, device: str | torch.device = "cpu") -> nn.Module:
+def load_remover(name: RemoverName, device: str | torch.device = "cpu", plugins: Collection[str] = ()) -> nn.Module:
     """The remover, in evaluation mode on the device.
 
     Args:
         name: the name of a network that crrn ships (`crrn.models`) or of a solver (`crrn.solvers.SOLVERS`), a
             checkpoint (.safetensors or .ckpt), or a run directory, whose weights.safetensors is taken; a solver with
             options is {"name": "lb14", "OPTION": VALUE, ...}.
+        device: where it is wanted.
+        plugins: packages whose networks are loaded too, as of `crrn.nets.load_network`.
 
     Raises:
         ConfigError: nothing has this name, or the solver has no such option.
@@ -49,26 +50,29 @@ def load_remover(name: RemoverName, device: str | torch.device = "cpu") -> nn.Mo
             raise ConfigError(f"The solver {name} cannot be made with {options}: {error}.") from error
     if options:
         raise ConfigError(f"{name} takes no options, as {', '.join(options)}: only solvers do ({', '.join(SOLVERS)}).")
-    return load_network(checkpoint_path(name), device)
+    return load_network(checkpoint_path(name), device, plugins)
 
 
-def load(name: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu") -> Remover:
+def load(
+    name: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu", plugins: Collection[str] = ()
+) -> nn.Module:
     """A trained network.
 
     Args:
         name: a checkpoint (.safetensors or .ckpt), a run directory, or a network that crrn ships; None is the default
             of `crrn.models`.
         device: where the network is wanted.
+        plugins: packages whose networks are loaded too, beside crrn's and those of installed plug-ins.
 
     Returns:
-        The network in evaluation mode, in float32: from a mixture (N, 3, H, W) in [0, 1] to its `Layers`.
+        The network in evaluation mode, in float32. Networks of crrn go from a mixture (N, 3, H, W) in [0, 1] to its
+        `Layers`.
 
     Raises:
         ConfigError: nothing has this name.
         CheckpointError: the file is missing, damaged or cannot be read.
     """
-    remover: Remover = load_remover(default_model() if name is None else os.fspath(name), device)  # type: ignore[assignment]
-    return remover
+    return load_remover(default_model() if name is None else os.fspath(name), device, plugins)
 
 
 def remover_prediction(name: RemoverName) -> Prediction:

@@ -36,7 +36,7 @@ def tiny(photos: Path, *overrides: str) -> list[str]:
         "data.sources.held_out=0.3",
         "data.validation.mixtures=3",
         "data.validation.size=32x48",
-        "net.width=0.05",
+        "width=0.05",
         "init=null",
         "trainer.accelerator=cpu",
         "logging.metrics_every_n_steps=1",

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import crrn
 from crrn.mixing import Mixture
+from crrn.nets import ImageNet, record_of
 from crrn.training import StageTraining
 from tests.integration.conftest import Outcome, tiny
 
@@ -25,8 +26,8 @@ STAGES = ("edges", "image", "joint")
 def settings(photos: Path, *more: str) -> list[str]:
     """The experiment at width 1/16, an epoch a phase."""
     short = [f"stages.{stage}.epochs=1" for stage in STAGES]
-    overrides = [override for override in tiny(photos) if not override.startswith("net.width")]
-    return ["experiment=ceilnet", *overrides, "net.width=0.0625", "ema_decay=0.9", *short, *more]
+    overrides = [override for override in tiny(photos) if not override.startswith("width")]
+    return ["experiment=ceilnet", *overrides, "width=0.0625", "ema_decay=0.9", *short, *more]
 
 
 def curve(path: Path) -> list[dict[str, str]]:
@@ -96,8 +97,8 @@ def test_a_stage_alone_and_the_weights_as_a_remover(
     run = tmp_path / "runs/fy17"
     assert [stage for stage in STAGES if (run / stage).exists()] == ["image"]
     network = crrn.load(run / "weights.safetensors")
-    assert network.config == {"architecture": "ceilnet", "width": 0.0625}
-    assert crrn.load(run / "image/best.ckpt").config["architecture"] == "ceilnet_image"
+    assert record_of(network) == {"_target_": "crrn.nets.CEILNet", "width": 0.0625}
+    assert isinstance(crrn.load(run / "image/best.ckpt"), ImageNet)
 
     for role in ("blended", "transmission_layer"):
         (tmp_path / "bench" / role).mkdir(parents=True)
@@ -118,10 +119,10 @@ def test_a_stage_alone_and_the_weights_as_a_remover(
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["stages.order=[gin]"], ["'gin'", "ceilnet", "[edges,image,joint]"]),
+        (["stages.order=[gin]"], ["'gin'", "CEILNet", "[edges,image,joint]"]),
         (["stages.order=[edge]"], ["stages.order.edge", "edges"]),
         (["+stages.edgs.epochs=1"], ["stages.edgs", "edges"]),
-        (["net.architecture=crrn"], ["'edges'", "crrn", "[gin,joint]"]),
+        (["net=crrn", "stages.order=[edges]"], ["'edges'", "CRRN", "[gin,joint]"]),
         (["init={gin: x.ckpt}"], ["gin", "edge_net, image_net"]),
     ],
 )

@@ -55,7 +55,7 @@ def test_an_unknown_setting_is_refused_before_anything_is_written(
 
 def test_a_dry_run_trains_nothing(train: Train, photos: Path, tmp_path: Path) -> None:
     outcome = train(
-        *tiny(photos, "dry_run=true", "net.width=1", "data.batches.sizes=[224x288]", "data.batches.batch_size=16"),
+        *tiny(photos, "dry_run=true", "width=1", "data.batches.sizes=[224x288]", "data.batches.batch_size=16"),
         "stages.joint.epochs=80",
         "data.batches.samples_per_epoch=14754",
     )
@@ -73,7 +73,7 @@ def test_a_dry_run_trains_nothing(train: Train, photos: Path, tmp_path: Path) ->
 def test_debugging_configs_run(train: Train, photos: Path, tmp_path: Path, debug: str) -> None:
     data = [o for o in tiny(photos) if not o.startswith("net.")]
     sooner = ["callbacks.trace.after=1", "callbacks.trace.batches=2"] if debug == "profile" else []
-    outcome = train(*data, f"debug={debug}", "net.width=0.05", "init=null", *sooner)
+    outcome = train(*data, f"debug={debug}", "width=0.05", "init=null", *sooner)
     assert outcome.status == 0, outcome.err
     (run,) = (tmp_path / "runs/debug").iterdir()
     assert (run / "weights.safetensors").exists()
@@ -87,7 +87,7 @@ def test_debugging_configs_run(train: Train, photos: Path, tmp_path: Path, debug
 
 def test_overfitting_repeats_one_batch(train: Train, photos: Path, tmp_path: Path) -> None:
     settings = tiny(photos, "debug=overfit", "stages=gin", "logging.fingerprints=true")
-    outcome = train(*settings, "data.batches.samples_per_epoch=60", "net.width=0.1", "data.batches.sizes=[32x48]")
+    outcome = train(*settings, "data.batches.samples_per_epoch=60", "width=0.1", "data.batches.sizes=[32x48]")
     assert outcome.status == 0, outcome.err
     (path,) = tmp_path.glob("runs/debug/*/gin/metrics.csv")
     with path.open(newline="") as file:

@@ -38,7 +38,7 @@ def curve(path: Path) -> list[dict[str, float]]:
 
 
 def test_two_processes_train_what_one_does(zygote: Zygote, photos: Path, tmp_path: Path) -> None:
-    plain = "net._target_=tests.integration.plain.plain_network"
+    plain = "net._target_=tests.integration.plain.PlainCRRN"
     status, _ = zygote(*settings(photos, plain, "name=one"))
     assert status == 0, zygote.log.read_text()
     process = start(tmp_path, *settings(photos, plain, "name=two", "logger=wandb", *TWO))

@@ -26,7 +26,7 @@ from typer.main import get_command
 
 from crrn.cli.config import config_folder, register_resolvers
 from crrn.cli.main import app
-from crrn.nets import build_network, save_network
+from crrn.nets import CRRN, save_network
 from crrn.solvers import SOLVERS
 from tests.conftest import write_photo
 from tests.integration.conftest import ROOT, tiny
@@ -69,7 +69,10 @@ FAST: dict[str, list[str]] = {
 FLAGS = ("remove", "models")
 """The commands with ordinary flags; the others are Hydra's."""
 
-ELSEWHERE = {"demo": "test_demo.py starts the page and drives it"}
+ELSEWHERE = {
+    "demo": "test_demo.py starts the page and drives it",
+    "extending": "test_plugin.py runs it and everything else on that page",
+}
 """Pages whose first command another test runs."""
 
 
@@ -124,7 +127,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (place / "ceilnet").mkdir(exist_ok=True)
             shutil.copy(place / f"real20/{folder}/{n}.png", place / f"ceilnet/{n}-{role}.png")
     torch.manual_seed(0)
-    save_network(build_network("crrn", width=0.05), place / "small.safetensors")
+    save_network(CRRN(width=0.05), place / "small.safetensors")
     return place
 
 
@@ -219,6 +222,8 @@ def test_every_command_is_one(text: Path, name: str, arguments: list[str]) -> No
     parser = OverridesParser.create()
     overrides = []
     for argument in arguments:
+        if argument.startswith("--config-dir="):
+            argument = f"hydra.searchpath=[file://{ROOT}/tests/plugin/conf]"
         if argument.startswith("-"):
             continue
         (parsed,) = parser.parse_overrides([argument])

@@ -18,7 +18,7 @@ from skimage.metrics import structural_similarity
 from crrn.image.picture import to_tensor
 from crrn.inference.predictor import Predictor
 from crrn.metrics import named_protocol
-from crrn.nets import Prediction, build_network, save_network
+from crrn.nets import CRRN, Prediction, save_network
 from tests.conftest import write_photo
 from tests.integration.conftest import ROOT, Outcome
 
@@ -65,7 +65,7 @@ def pairs(tmp_path: Path) -> Path:
 def checkpoint(tmp_path: Path) -> Path:
     """A network of small width that was never trained."""
     torch.manual_seed(0)
-    save_network(build_network("crrn", width=0.05), tmp_path / "small.safetensors")
+    save_network(CRRN(width=0.05), tmp_path / "small.safetensors")
     return tmp_path / "small.safetensors"
 
 
@@ -171,7 +171,7 @@ def test_networks_work_at_their_own_size_where_the_protocol_has_none(
     evaluate: Evaluate, pairs: Path, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    network = build_network("crrn", width=0.05).eval()
+    network = CRRN(width=0.05).eval()
     torch.nn.init.normal_(network.iin.head[-1].weight, std=0.05)  # type: ignore[union-attr, arg-type]
     save_network(network, tmp_path / "net.safetensors", Prediction(working_size=32, strength=50))
     removers = f"removers=[{tmp_path}/net.safetensors,yl19]"

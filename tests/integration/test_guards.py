@@ -19,7 +19,7 @@ from tests.integration.conftest import Outcome, tiny
 
 Train = Callable[..., Outcome]
 
-GIN = ("stages=gin", "stages.gin.epochs=2", "net.architecture=gin", "logging.checkpoint_every_n_steps=1")
+GIN = ("stages=gin", "stages.gin.epochs=2", "net=gin", "logging.checkpoint_every_n_steps=1")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from crrn.inference.batch import RECORD
-from crrn.nets import Prediction, build_network, save_network
+from crrn.nets import CRRN, Prediction, save_network
 from tests.conftest import write_photo
 from tests.integration.conftest import ROOT, Outcome
 from tests.unit.inference.test_photo import broken
@@ -79,7 +79,7 @@ def test_one_photo_with_all_its_layers(predict: Predict, tmp_path: Path) -> None
 def test_a_checkpoint_and_its_options(predict: Predict, tmp_path: Path) -> None:
     write_photo(tmp_path / "photo.png", 0)
     torch.manual_seed(0)
-    network = build_network("crrn", 0.03)
+    network = CRRN(0.03)
     save_network(network, tmp_path / "net.safetensors")
     options = ("self_ensemble=true", "precision=bf16", "memory=2")
     outcome = predict("input=photo.png", "output=out", "remover=net.safetensors", *options)
@@ -90,7 +90,7 @@ def test_a_checkpoint_and_its_options(predict: Predict, tmp_path: Path) -> None:
 
 def test_working_size_and_strength_on_every_format(predict: Predict, tmp_path: Path) -> None:
     """A network that darkens by a constant: the photo's detail stays, whatever the size that the network sees."""
-    network = build_network("crrn", 0.03)
+    network = CRRN(0.03)
     torch.nn.init.constant_(network.iin.head[-1].bias, 0.1)  # type: ignore[union-attr, arg-type]
     save_network(network, tmp_path / "net.safetensors", Prediction(working_size=32, strength=50))
     for number, name in enumerate(("a.jpg", "b.png", "c.webp", "d.tif")):
@@ -159,7 +159,7 @@ def test_a_result_of_other_settings_or_of_another_version_is_made_again(
     from crrn.cli.photos import NEUTRAL, predict_all
 
     write_photo(tmp_path / "photo.png", 0)
-    save_network(build_network("crrn", 0.03), tmp_path / "net.safetensors")
+    save_network(CRRN(0.03), tmp_path / "net.safetensors")
     others = {
         "remover": "net.safetensors",
         "working_size": "32",

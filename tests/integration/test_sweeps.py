@@ -21,7 +21,7 @@ from tests.integration.wandb_files import OfflineRun
 Train = Callable[..., Outcome]
 
 SLURM = Path(__file__).with_name("slurm.py")
-GIN = ("stages=gin", "stages.gin.epochs=1", "net.architecture=gin")
+GIN = ("stages=gin", "stages.gin.epochs=1", "net=gin")
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -94,10 +94,10 @@ def test_a_resumed_run_goes_on_with_its_wandb_run(zygote: Zygote, photos: Path) 
 
 
 def test_a_failed_job_does_not_poison_the_next(train: Train, photos: Path, tmp_path: Path) -> None:
-    outcome = train("-m", *tiny(photos, *GIN, "name=mixed"), "net.width=0.05,-1,0.06", "ema_decay=null,3")
+    outcome = train("-m", *tiny(photos, *GIN, "name=mixed"), "width=0.05,-1,0.06", "ema_decay=null,3")
     assert outcome.status == 1
     rows = table(tmp_path / "runs/sweeps/mixed")
-    status = {(row["net.width"], row["ema_decay"]): row["status"] for row in rows}
+    status = {(row["width"], row["ema_decay"]): row["status"] for row in rows}
     assert status == {
         (width, decay): "done" if width != "-1" and decay == "null" else "failed"
         for width in ("0.05", "-1", "0.06")

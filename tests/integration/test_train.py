@@ -18,7 +18,7 @@ import crrn
 from crrn.files import file_digest
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
-from crrn.nets import build_network, save_network
+from crrn.nets import CRRN, GiN, IiN, record_of, save_network
 from crrn.training import Optimizer, StageTraining
 from crrn.training.schedules import multistep
 from tests.integration.conftest import ROOT, SHORT, Outcome, tiny
@@ -67,7 +67,12 @@ def test_both_stages_leave_a_complete_run_directory(train: Train, photos: Path, 
         assert panel.width == 7 * (48 * 5 + 4) + 4
 
     network = crrn.load(run / "weights.safetensors")
-    assert network.config == {"architecture": "crrn", "width": 0.05, "encoder_width": 0.05, "head": "additive"}
+    assert record_of(network) == {
+        "_target_": "crrn.nets.CRRN",
+        "width": 0.05,
+        "encoder_width": 0.05,
+        "head": "additive",
+    }
     estimate = network(torch.rand(1, 3, 40, 50))
     assert estimate.background.shape == (1, 3, 40, 50)
     last = torch.load(run / "joint" / "last.ckpt", weights_only=True)["state_dict"]
@@ -102,7 +107,7 @@ def test_a_finished_run_is_not_trained_again(train: Train, photos: Path, tmp_pat
 
 
 def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp_path: Path) -> None:
-    assert train(*tiny(photos, "stages=gin", "stages.gin.epochs=1", "name=gin", "net.architecture=gin")).status == 0
+    assert train(*tiny(photos, "stages=gin", "stages.gin.epochs=1", "name=gin", "net=gin")).status == 0
     checkpoint = tmp_path / "runs/gin/gin/best.ckpt"
     joint = (
         "stages.joint.epochs=1",
@@ -119,7 +124,7 @@ def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp
     noted = json.loads((tmp_path / "runs/joint/run.json").read_text())["init"]
     assert noted == {"gin": {"source": str(checkpoint), "digest": file_digest(checkpoint)}}
 
-    other_width = train(*tiny(photos, *joint, f"init={{gin: {checkpoint}}}", "net.width=0.1", "name=wide"))
+    other_width = train(*tiny(photos, *joint, f"init={{gin: {checkpoint}}}", "width=0.1", "name=wide"))
     assert other_width.status == 1 and "width=0.05" in other_width.err and "width=0.1" in other_width.err
     missing = train(*tiny(photos, *joint, "init={gin: nowhere.ckpt}", "name=missing"))
     assert missing.status == 1 and "nowhere.ckpt" in missing.err
@@ -130,7 +135,7 @@ def test_a_resumed_run_keeps_what_it_began_with(
 ) -> None:
     """Stopped in its first stage, it needs the file no more for its second, and ends as one that was not stopped."""
     torch.manual_seed(1)
-    save_network(build_network("crrn", width=0.05), tmp_path / "given.safetensors")
+    save_network(CRRN(width=0.05), tmp_path / "given.safetensors")
     both = tiny(photos, *SHORT, "init={iin.encoder: given.safetensors}", "logging.checkpoint_every_n_steps=1")
     assert train(*both, "name=whole").status == 0
     with monkeypatch.context() as patched:
@@ -181,8 +186,8 @@ def test_table_2_is_one_multirun(train: Train, photos: Path, tmp_path: Path) -> 
     assert outcome.status == 0, outcome.err
     jobs = {name: next((tmp_path / "runs/sweeps/table2").glob(f"ablation={name}*")) for name in ablations}
 
-    architectures = {name: crrn.load(job / "weights.safetensors").config["architecture"] for name, job in jobs.items()}
-    assert architectures == {"none": "crrn", "l1_only": "crrn", "iin_only": "iin", "gin_only": "gin"}
+    networks = {name: type(crrn.load(job / "weights.safetensors")) for name, job in jobs.items()}
+    assert networks == {"none": CRRN, "l1_only": CRRN, "iin_only": IiN, "gin_only": GiN}
     stages = {name: {stage for stage in ("gin", "joint") if (job / stage).exists()} for name, job in jobs.items()}
     assert stages == {"none": {"gin", "joint"}, "l1_only": {"gin", "joint"}, "iin_only": {"joint"}, "gin_only": {"gin"}}
 
@@ -220,8 +225,10 @@ ERRORS = [
     ("warm-up", ["schedule@stages.joint.schedule=cosine", "stages.joint.schedule.warm_up=1"], ["warm_up", "0.05"]),
     ("epochs", ["stages.gin.epochs=0"], ["epoch"]),
     ("stage without its part", ["ablation=gin_only", "stages=joint"], ["joint", "gin"]),
-    ("architecture", ["net.architecture=unet"], ["unet"]),
-    ("a term without its layer", ["net.architecture=iin", "stages=joint"], ["gradient"]),
+    ("a network of before", ["net.architecture=iin"], ["net.architecture is now net=NAME"]),
+    ("a network that is none", ["net._target_=torch.nn.ReLU"], ["net"]),
+    ("a network that is not there", ["net._target_=crrn.nets.UNet"], ["crrn.nets.UNet"]),
+    ("a term without its layer", ["net=iin"], ["loss.gradient=null", "IiN"]),
     ("encoder at another width", ["init=imagenet"], ["net.encoder_width=1", "init=null"]),
     ("the setting of before for an encoder", ["net.encoder_weights=null"], ["init={iin.encoder: imagenet}"]),
     ("the setting of before for GiN", ["gin_checkpoint=x.ckpt"], ["gin_checkpoint is now init={gin: PATH}"]),
@@ -292,7 +299,7 @@ def test_a_run_stopped_within_an_epoch_ends_with_the_same_weights_bit_for_bit(
 
 
 def test_each_stage_trains_its_parameters_and_no_other(photos: Path, tmp_path: Path) -> None:
-    net = build_network("crrn", width=0.05)
+    net = CRRN(width=0.05)
     for part, loss in (
         (net.stages()["gin"], ReconstructionLoss(gradient={"si": 1.0})),
         (net.stages()["joint"], ReconstructionLoss({"ssim": 0.8, "l1": 1.0}, {"ssim": 1.0}, {"si": 1.0})),

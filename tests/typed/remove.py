@@ -5,7 +5,7 @@ from typing import Any, assert_type
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 import crrn
 
@@ -27,4 +27,4 @@ def kinds(path: str, picture: Image.Image, array: NDArray[Any], tensor: Tensor) 
 def models() -> None:
     """The catalogue."""
     assert_type(crrn.models()[0].name, str)
-    assert_type(crrn.load().estimates, tuple[str, ...])
+    assert_type(crrn.load(), nn.Module)

@@ -15,14 +15,14 @@ import crrn
 from crrn import catalogue
 from crrn.catalogue import METHODS, default_model, models, shipped
 from crrn.errors import CheckpointError, ConfigError
-from crrn.nets import Prediction, build_network, prediction_of, save_network
+from crrn.nets import CRRN, Prediction, prediction_of, save_network
 from crrn.removers import checkpoint_path, load_remover, remover_digest, remover_label, remover_prediction
 from crrn.solvers import SOLVERS
 
 
 def ship(folder: Path, name: str, default: bool) -> None:
     """A tiny network as it would ship."""
-    save_network(build_network("crrn", 1 / 32), folder / f"{name}.safetensors", Prediction(64, 80))
+    save_network(CRRN(1 / 32), folder / f"{name}.safetensors", Prediction(64, 80))
     digest = hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest()
     entry = {"name": name, "about": f"About {name}", "default": default, "file": f"{name}.safetensors"}
     (folder / f"{name}.json").write_text(json.dumps({**entry, "sha256": digest}))

@@ -18,7 +18,7 @@ from crrn.bench.race import synchronise
 from crrn.inference import Predictor
 from crrn.inference.memory import available, bytes_per_pixel
 from crrn.layers import Layers
-from crrn.nets import build_network
+from crrn.nets import CRRN
 
 PLAIN, OURS, HALF = "the network as it is", "crrn", "crrn, bfloat16"
 
@@ -81,7 +81,7 @@ class InferenceSuite:
 def network(width: float) -> nn.Module:
     """CRRN with random weights, the same each time; its last layer, which starts at zero, too."""
     torch.manual_seed(2018)
-    net = build_network("crrn", width).eval()
+    net = CRRN(width).eval()
     for parameter in net.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.01)

@@ -18,7 +18,7 @@ from crrn.bench.machine import in_fresh_process
 from crrn.bench.race import measure
 from crrn.data.settings import parse_size
 from crrn.errors import ConfigError
-from crrn.nets import build_network
+from crrn.nets import CRRN
 
 PLAIN, OURS, COMPILED, HALF = "contiguous", "crrn", "crrn, compiled", "crrn, bfloat16"
 
@@ -112,7 +112,7 @@ class Pass:
     ) -> None:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         torch.manual_seed(2018)
-        net = build_network("crrn", width)
+        net = CRRN(width)
         for parameter in net.parameters():
             if not parameter.any():  # the last layer starts at zero: all networks would agree
                 nn.init.normal_(parameter, std=0.01)

@@ -18,7 +18,7 @@ from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
 from crrn.data.loader import BatchLoader
 from crrn.data.settings import Loading, parse_size
-from crrn.nets import build_network
+from crrn.nets import CRRN
 from crrn.private import stop_workers
 from crrn.training.dry_run import forward_flops
 
@@ -99,7 +99,7 @@ class ScaleSuite:
         return median(times.seconds[named(fewest)]) * max(1, fewest) / items
 
     def _model(self, bench: Bench, seconds: dict[bool, float], read: float) -> None:
-        net = build_network("crrn", self.width)
+        net = CRRN(self.width)
         sizes = [parse_size("suite.scale.sizes", size) for size in self.sizes]
         flops = TRAINING * fmean(forward_flops(net, *size) for size in sizes)
         gradients = 4 * sum(parameter.numel() for parameter in net.parameters())

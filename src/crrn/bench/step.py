@@ -30,7 +30,7 @@ from crrn.image.gradient import gradient_magnitude
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture, PaperMixing
-from crrn.nets import build_network
+from crrn.nets import CRRN
 from crrn.training import Logging, Optimizer, RunDirectory, Stage, train_stages
 from crrn.training.schedules import multistep
 
@@ -200,7 +200,7 @@ def arguments(files: tuple[Path, ...], batch: int, sizes: Sequence[str], steps: 
 def network(width: float) -> Any:
     """An untrained CRRN, the same each time."""
     torch.manual_seed(2018)
-    return build_network("crrn", width, channels_last=True)
+    return CRRN(width).to(memory_format=torch.channels_last)
 
 
 def loss() -> ReconstructionLoss:

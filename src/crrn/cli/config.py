@@ -18,12 +18,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from crrn.errors import ConfigError, CrrnError
+from crrn.plugins import allow
 
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
 REPLACED = {
     "net.encoder_weights": "init={iin.encoder: imagenet}, init={iin.encoder: PATH} or init=null",
+    "net.architecture": "net=NAME: crrn, iin, gin, ceilnet, ceilnet_edges or ceilnet_image",
+    "net.channels_last": "channels_last",
+    "net.compile": "compile",
     "gin_checkpoint": "init={gin: PATH}",
     "optimizer._partial_": "left out: optimizer.algorithm names torch's class",
 }
@@ -111,7 +115,8 @@ def quoted(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
 def settings_of(cfg: DictConfig, command: Callable[..., Any]) -> dict[str, Any]:
     """The resolved config as plain values, checked against the parameters of the command that it is for.
 
-    Parameters with a default are no settings.
+    Parameters with a default are no settings. The packages in the setting `plugins` are allowed, see
+    :mod:`crrn.plugins`.
 
     Raises:
         ConfigError: a setting is missing, cannot be resolved, or is unknown.
@@ -129,13 +134,17 @@ def settings_of(cfg: DictConfig, command: Callable[..., Any]) -> dict[str, Any]:
         for name, parameter in inspect.signature(command).parameters.items()
         if parameter.default is parameter.empty
     ]
+    allow(settings.pop("plugins", ()))
     refuse_unknown(settings, known, "", "the command")
     return {str(key): value for key, value in settings.items()}
 
 
 def check_keys(path: str, node: dict[Any, Any], target: Callable[..., Any]) -> None:
     """Refuses keys that are no parameters of the target: ``+trainer.max_epoch=1`` must not pass silently."""
-    parameters = inspect.signature(target).parameters.values()
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):  # no function, or one of C: calling it will say what is wrong
+        return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
     refuse_unknown(
@@ -183,7 +192,8 @@ def build(node: Any, path: str) -> Any:
         cause = error.__cause__
         if isinstance(cause, CrrnError):
             raise cause from error
-        raise ConfigError(f"{path} cannot be made: {cause or error}") from error
+        reason = next(iter(str(cause or error).strip().splitlines()), type(cause or error).__name__)
+        raise ConfigError(f"{path} ({node.get('_target_', 'a list')}) cannot be made: {reason}") from error
 
 
 def check_targets(node: Any, path: str) -> None:

@@ -15,7 +15,7 @@ import time
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -35,6 +35,9 @@ from crrn.cli.config import (
 )
 from crrn.cli.sweeps import SweepCallback, record_job, refuse_shared_processes
 from crrn.errors import ConfigError, CrrnError, Pruned
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +109,7 @@ def train(
     name: str,
     run_root: str,
     ablation: str,
+    width: float,
     seed: int,
     resume: str | None,
     init: str | dict[str, str | None] | None,
@@ -122,6 +126,8 @@ def train(
     logger: dict[str, Any],
     logging: dict[str, Any],
     pruning: dict[str, Any] | None,
+    compile: bool,
+    channels_last: bool,
     dry_run: bool,
     folder: Path = Path(),
     config_yaml: str = "",
@@ -130,7 +136,7 @@ def train(
     config = {key: value for key, value in locals().items() if key not in ("folder", "config_yaml")}
     there = [stage for stage, node in stages.items() if isinstance(node, dict) and "_target_" in node]
     refuse_unknown(stages, ["order", *there, *known_stages()], "stages", "stages")
-    refuse_unknown(dict.fromkeys(stages["order"]), there, "stages.order", "stages.order")
+    refuse_unknown(dict.fromkeys(stages["order"] or ()), there, "stages.order", "stages.order")
     for key, node in config.items():
         check_targets(node, key)
     for key, node in callbacks.items():
@@ -143,6 +149,7 @@ def train(
     import lightning.pytorch as L
     import torch
 
+    from crrn.nets.network import stages_of
     from crrn.training import RunDirectory, train_stages
     from crrn.training.dry_run import show_dry_run
     from crrn.training.loggers import close_loggers, log_result
@@ -158,10 +165,19 @@ def train(
     L.seed_everything(seed, verbose=False)
 
     build(logging, "logging")
-    built_stages = {stage: build(stages[stage], f"stages.{stage}") for stage in stages["order"]}
+    network = build_net(net, channels_last)
+    parts = stages_of(network)
+    order = stages["order"] or list(parts)
+    refuse_unknown(dict.fromkeys(order), there, "stages", f"the network has the stages {', '.join(parts)}, and stages")
+    config["stages"] = {**stages, "order": order}
+    built_stages = {stage: build(stages[stage], f"stages.{stage}") for stage in order}
+    if compile:
+        for stage in order:
+            if stage in parts:
+                parts[stage].compile()
     if dry_run:
         show_dry_run(
-            build(net, "net"),
+            network,
             built_stages,
             build(data, "data"),
             build(optimizer, "optimizer"),
@@ -173,7 +189,6 @@ def train(
     datamodule = build(data, "data")
     datamodule.setup()
     run.note(data=datamodule.summary())
-    network = build(net, "net")
     failed = True
     try:
         metrics = train_stages(
@@ -197,8 +212,30 @@ def train(
     finally:
         close_loggers(failed)
     if run.writes:
-        write_summary(run, metrics, f"{name}: {folder}", stages["order"])
-    return metrics.get(stages[stages["order"][-1]]["monitor"], math.nan)
+        write_summary(run, metrics, f"{name}: {folder}", order)
+    return metrics.get(stages[order[-1]]["monitor"], math.nan)
+
+
+def build_net(net: dict[str, Any], channels_last: bool) -> nn.Module:
+    """The network that a node names, with its record: files name it by its class and its settings.
+
+    Raises:
+        ConfigError: the target is not a class of networks under its own name, or a setting is not a plain value.
+    """
+    import torch
+
+    from crrn.nets.record import class_name, set_record
+
+    settings = {name: value for name, value in net.items() if name != "_target_"}
+    network = build(net, "net")
+    cls = type(network)
+    if net.get("_target_") != class_name(cls) or not isinstance(network, torch.nn.Module):
+        raise ConfigError(
+            f"net._target_={net.get('_target_')} gives a {class_name(cls)}: name the class of a network, which extends "
+            "torch.nn.Module, by its own module, as its files will."
+        )
+    set_record(network, cls, settings)
+    return network.to(memory_format=torch.channels_last) if channels_last else network
 
 
 if __name__ == "__main__":

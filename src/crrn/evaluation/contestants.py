@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from crrn.image.picture import to_tensor
 from crrn.image.working_size import at_strength, at_working_size
 from crrn.layers import Layers
 from crrn.metrics import Protocol
-from crrn.nets import Prediction
+from crrn.nets import Prediction, estimate
 from crrn.removers import RemoverName, load_remover, remover_digest, remover_label, remover_prediction
 from crrn.solvers import SOLVERS
 
@@ -72,7 +73,7 @@ class ModuleRemover(Remover):
         side = None if protocol.fixed_size else self.prediction.working_size
         with torch.inference_mode():
             mixture = mixture.to(self.device)
-            layers = at_working_size(self.module, mixture, side)
+            layers = at_working_size(partial(estimate, self.module), mixture, side)
             if layers.background is not None:
                 strong = at_strength(mixture, layers.background, self.prediction.strength)
                 layers = layers._replace(background=strong)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from crrn.errors import ConfigError, ExportError
 from crrn.files import write_atomically
 from crrn.inference.folding import fold_batch_norm
-from crrn.layers import Remover
-from crrn.nets import load_network
+from crrn.layers import Layers
+from crrn.nets import estimate, estimates_of, load_network, record_of
 from crrn.nets.weights import METADATA, network_bytes
 from crrn.private import any_size
 
@@ -44,7 +44,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 Run = Callable[[Tensor], Sequence[Tensor]]
 
 
-def export_network(network: Remover, path: Path, format: str, precision: str = "float32") -> dict[str, float]:
+def export_network(network: nn.Module, path: Path, format: str, precision: str = "float32") -> dict[str, float]:
     """Write a network to a file that is there only if it computes what the network computes.
 
     Args:
@@ -52,7 +52,7 @@ def export_network(network: Remover, path: Path, format: str, precision: str = "
         path: the file to write.
         format: "onnx" and "torch_export" hold the computation, for any batch, height and width >= 1, with batch
             normalisation folded; input `mixture` (N, 3, H, W) in [0, 1] float32, outputs the layers of
-            ``network.estimates`` in the order of `Layers`. "safetensors" holds the weights, for `crrn.load`.
+            `crrn.nets.estimates_of` in the order of `Layers`. "safetensors" holds the weights, for `crrn.load`.
         precision: "float32"; for safetensors also "float16" or "int8", which store the convolutions' weights in a half
             or a quarter of the space.
 
@@ -87,7 +87,7 @@ def check_format(format: str, precision: str) -> None:
         raise ConfigError(f"format=onnx needs {' and '.join(missing)}: pip install 'crrn[export]'.")
 
 
-def check(network: Remover, run: Run, tolerance: float, path: Path) -> dict[str, float]:
+def check(network: nn.Module, run: Run, tolerance: float, path: Path) -> dict[str, float]:
     """Compare what a file computes with what the network computes, at `CHECKED_AT`; see `export_network`."""
     differences = {}
     generator = torch.Generator().manual_seed(0)
@@ -114,15 +114,15 @@ def check(network: Remover, run: Run, tolerance: float, path: Path) -> dict[str,
     return differences
 
 
-def estimated(network: Remover, mixture: Tensor) -> tuple[Tensor, ...]:
+def estimated(network: nn.Module, mixture: Tensor) -> tuple[Tensor, ...]:
     """The layers that a network estimates, without those that it does not."""
-    return tuple(layer for layer in network(mixture) if layer is not None)
+    return tuple(layer for layer in estimate(network, mixture) if layer is not None)
 
 
 class _Estimated(nn.Module):
     """A network that gives only tensors."""
 
-    def __init__(self, network: Remover) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -130,15 +130,17 @@ class _Estimated(nn.Module):
         return estimated(self.network, mixture)
 
 
-def capture(network: Remover) -> torch.export.ExportedProgram:
-    """The computation of a network for any batch, height and width, batch normalisation folded."""
+def capture(network: nn.Module) -> torch.export.ExportedProgram:
+    """The computation of a network for any batch, height and width, batch normalisation folded where its class says
+    that it can be.
+    """
+    if getattr(network, "folds_batch_norm", False):
+        network = fold_batch_norm(network)
     example = torch.rand((TRACED_AT[0], 3, *TRACED_AT[1:]), generator=torch.Generator().manual_seed(0))
     anything = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     try:
         with torch.no_grad(), any_size():
-            program = torch.export.export(
-                _Estimated(fold_batch_norm(network)).eval(), (example,), dynamic_shapes=(anything,)
-            )
+            program = torch.export.export(_Estimated(network).eval(), (example,), dynamic_shapes=(anything,))
     except Exception as error:  # the exporter's own errors, of many kinds
         raise ExportError(f"torch.export cannot capture this network: {str(error).splitlines()[0]}") from error
     for node in program.graph.nodes:
@@ -146,9 +148,10 @@ def capture(network: Remover) -> torch.export.ExportedProgram:
     return program
 
 
-def _encode_onnx(network: Remover, precision: str) -> bytes:
+def _encode_onnx(network: nn.Module, precision: str) -> bytes:
     program = capture(network)
-    names = [name for name in network(torch.zeros(1, 3, 1, 1))._fields if name in network.estimates]
+    estimates = estimates_of(network)
+    names = [name for name in Layers._fields if name in estimates]
     try:
         exported = torch.onnx.export(
             program, (), dynamo=True, input_names=["mixture"], output_names=names, verbose=False
@@ -163,18 +166,18 @@ def _encode_onnx(network: Remover, precision: str) -> bytes:
     for noted in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph):
         del noted.metadata_props[:]  # where in the source each step comes from
     entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA, json.dumps({"net": network.config, "estimates": names})
+    entry.key, entry.value = METADATA, json.dumps({"net": record_of(network), "estimates": names})
     content: bytes = model.SerializeToString()
     return content
 
 
-def _encode_torch_export(network: Remover, precision: str) -> bytes:
+def _encode_torch_export(network: nn.Module, precision: str) -> bytes:
     buffer = io.BytesIO()
     torch.export.save(capture(network), buffer)
     return buffer.getvalue()
 
 
-def _encode_safetensors(network: Remover, precision: str) -> bytes:
+def _encode_safetensors(network: nn.Module, precision: str) -> bytes:
     return network_bytes(network, PRECISIONS[precision])
 
 
@@ -197,7 +200,7 @@ def _read_safetensors(path: Path) -> Run:
     return lambda mixture: estimated(network, mixture)
 
 
-_ENCODERS: dict[str, Callable[[Remover, str], bytes]] = {
+_ENCODERS: dict[str, Callable[[nn.Module, str], bytes]] = {
     "onnx": _encode_onnx,
     "torch_export": _encode_torch_export,
     "safetensors": _encode_safetensors,

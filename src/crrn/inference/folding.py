@@ -9,12 +9,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from crrn.errors import ExportError
-from crrn.layers import Remover
 
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
-def fold_batch_norm(network: Remover) -> Remover:
+def fold_batch_norm(network: nn.Module) -> nn.Module:
     """A copy of a network in evaluation mode in which each convolution does its batch normalisation's work too.
 
     With the running mean m, the running variance v, scale g and shift b of the normalisation, the convolution's weight

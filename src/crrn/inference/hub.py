@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from crrn.errors import CheckpointError, ConfigError, RunError
 from crrn.files import write_atomically
-from crrn.layers import Remover
-from crrn.nets import load_network, save_network
+from crrn.nets import load_network, record_of, save_network
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -23,7 +23,7 @@ CONFIG = "config.json"
 """A folder's files; `CONFIG` is for readers of the hub, the weights' file rebuilds the network alone."""
 
 
-def save_pretrained(network: Remover, folder: str | os.PathLike[str]) -> Path:
+def save_pretrained(network: nn.Module, folder: str | os.PathLike[str]) -> Path:
     """Write a network into a folder that `from_pretrained` reads; gives the folder.
 
     Raises:
@@ -35,15 +35,18 @@ def save_pretrained(network: Remover, folder: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def write_config(network: Remover, folder: Path) -> None:
+def write_config(network: nn.Module, folder: Path) -> None:
     """Write `CONFIG`; errors as of `save_pretrained`."""
     with write_atomically(folder / CONFIG, "w") as file:
-        json.dump({"library_name": "crrn", **network.config}, file, indent=2)
+        json.dump({"library_name": "crrn", **record_of(network)}, file, indent=2)
 
 
 def from_pretrained(
-    name: str | os.PathLike[str], revision: str | None = None, device: str | torch.device = "cpu"
-) -> Remover:
+    name: str | os.PathLike[str],
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    plugins: Collection[str] = (),
+) -> nn.Module:
     """The network in a folder, or on the Hugging Face hub.
 
     Args:
@@ -51,6 +54,7 @@ def from_pretrained(
             name of a model on the hub, "OWNER/NAME", whose file `WEIGHTS` is downloaded once.
         revision: a branch, tag or commit on the hub.
         device: where the network is wanted.
+        plugins: packages whose networks are loaded too, as of `crrn.nets.load_network`.
 
     Returns:
         The network in evaluation mode.
@@ -63,10 +67,10 @@ def from_pretrained(
     if folder.is_dir():
         for weights in (WEIGHTS, "weights.safetensors"):
             if (folder / weights).is_file():
-                return load_network(folder / weights, device)
+                return load_network(folder / weights, device, plugins)
         raise CheckpointError(f"The folder {folder} holds no {WEIGHTS}: export a network into it, or name its file.")
     if folder.is_file():
-        return load_network(folder, device)
+        return load_network(folder, device, plugins)
     repository = os.fspath(name)
     if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
         raise CheckpointError(f"There is no folder {name}: give one, or a model on the hub as OWNER/NAME.")
@@ -77,7 +81,7 @@ def from_pretrained(
         raise CheckpointError(
             f"There is no folder {name}, and the hub does not give {WEIGHTS} of a model named so: {_first_line(error)}"
         ) from error
-    return load_network(path, device)
+    return load_network(path, device, plugins)
 
 
 def push_to_hub(folder: Path, files: Sequence[str], repository: str, private: bool = True) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from crrn.nets import estimate
+from crrn.private import peak_of_tensors
 from crrn.solvers.solver import Solver
 
 BYTES_PER_PIXEL = {
@@ -21,8 +23,11 @@ BYTES_PER_PIXEL = {
 }
 """Peak of a solver beyond its input; both its layers are in it."""
 
-CRRN = (100.0, 1600.0)
-"""Of a network, beyond its weights and input: (a, b) of a + b * width bytes per pixel; its parts take less."""
+TILE = 256
+"""Side of the image on which the peak of a network that does not know it is measured."""
+
+UNSEEN = 1.5
+"""Factor for what kernels take beside the tensors that are counted."""
 
 SCRATCH = 10**8
 """Bytes that the allocator and the kernels take beside that, whatever the image's size: up to 0.06 GB were seen."""
@@ -34,18 +39,26 @@ ASSUMED = 8 << 30
 def bytes_per_pixel(remover: nn.Module) -> float:
     """The peak of a remover's forward pass on one image, in bytes per pixel beyond its weights and the image.
 
-    Measured, not derived: the growth of a fresh process's resident memory over one pass in float32 on a CPU, of the
-    sizes between 256x256 and 2000x1500 the hungriest, rounded up. CRRN as `Predictor` runs it, at width 0.1: up to 200
-    bytes, at 0.25: 441, at 1 (up to 960x640): 1423; a line lies a seventh above them. YL19 at most 105, LB14 168 to
-    215, NR17 285, WS16 476 to 518. bfloat16 takes less. A test measures again. An encoder that is wider than the rest
-    counts as if all were as wide, which is more than it takes. Any other remover is taken for CRRN.
+    Of solvers and of crrn's networks (`crrn.nets.network.bytes_by_width`) it is known. It was measured as the growth of
+    a fresh process's resident memory over one pass in float32 on a CPU, of the sizes between 256x256 and 2000x1500 the
+    hungriest, rounded up. YL19 takes at most 105, LB14 168 to 215, NR17 285, WS16 476 to 518. bfloat16 takes less. A
+    test measures again. Of other networks the live tensors are counted in one pass over a tile.
     """
     if isinstance(remover, Solver):
         return BYTES_PER_PIXEL.get(type(remover).__name__.lower(), max(BYTES_PER_PIXEL.values()))
-    fixed, growing = CRRN
-    config = getattr(remover, "config", {})
-    widest = max(float(config.get("width", 1.0)), float(config.get("encoder_width", 0.0)))
-    return fixed + growing * widest
+    known: float | None = getattr(remover, "bytes_per_pixel", None) or vars(remover).get("crrn_bytes_per_pixel")
+    if known is None:
+        known = vars(remover)["crrn_bytes_per_pixel"] = measured(remover)
+    return known
+
+
+def measured(network: nn.Module) -> float:
+    """`bytes_per_pixel` of a network in evaluation mode, from one pass over a tile."""
+    state = next(iter([*network.parameters(), *network.buffers()]), torch.zeros(0))
+    tile = torch.full((1, 3, TILE, TILE), 0.5, device=state.device)
+    with torch.no_grad(), peak_of_tensors() as peak:
+        estimate(network, tile)
+    return UNSEEN * peak() / TILE**2
 
 
 def available(device: torch.device) -> int:

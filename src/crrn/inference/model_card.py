@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from crrn.errors import ExportError
 from crrn.inference.export import SUFFIXES
-from crrn.layers import Remover
+from crrn.nets import estimates_of, record_of
+from crrn.nets.record import TARGET, describe, upgraded
 
 CARD = "README.md"
 MARK = "<!-- written by crrn's export, which overwrites it: "
@@ -21,12 +23,13 @@ LAYERS = {
     "reflection": "what the glass reflects, 3 channels",
     "gradient": "the gradient magnitude of the background, 1 channel",
 }
-ARCHITECTURES = {
-    "crrn": "CRRN (Wan et al., CVPR 2018): GiN and IiN, joined",
-    "iin": "IiN alone, without gradient features",
-    "gin": "GiN alone",
-    "ceilnet": "CEILNet (Fan et al., ICCV 2017): E-CNN and I-CNN",
+NETWORKS = {
+    "crrn.nets.CRRN": "CRRN (Wan et al., CVPR 2018), GiN and IiN joined",
+    "crrn.nets.IiN": "IiN alone, without gradient features",
+    "crrn.nets.GiN": "GiN alone",
+    "crrn.nets.CEILNet": "CEILNet (Fan et al., ICCV 2017), E-CNN and I-CNN",
 }
+"""What a person reads of a network, by its class; of others their name is told."""
 ROWS = (
     ("Background, identity (output = input)", "identity_background"),
     ("Background, estimated", "background"),
@@ -56,7 +59,7 @@ import crrn, torch
 
 network = crrn.from_pretrained("FOLDER")  # this folder, or its name on the Hugging Face hub
 with torch.inference_mode():
-    layers = network(mixture)  # (N, 3, H, W) in [0, 1], any height and width
+    layers = crrn.estimate(network, mixture)  # (N, 3, H, W) in [0, 1], any height and width
 layers.{first}
 ```""",
 }
@@ -67,7 +70,7 @@ reflection has hidden is guessed: do not use the result as evidence. Estimates a
 
 
 def write_card(
-    network: Remover,
+    network: nn.Module,
     checkpoint: Path,
     files: Mapping[str, Mapping[str, float]],
     licence: str | None,
@@ -93,16 +96,16 @@ def write_card(
     head += [f"license: {json.dumps(licence)}"] if licence else []
     head += ["tags:", "- reflection-removal", "- image-restoration", "- pytorch", "---"]
     head += [f"{MARK}{json.dumps({'checkpoint': digest, 'files': files})} -->", ""]
-    architecture, width = network.config["architecture"], network.config["width"]
+    estimates = estimates_of(network)
     count = sum(parameter.numel() for parameter in network.parameters())
-    layers = "\n".join(f"- `{name}`: {LAYERS[name]}" for name in LAYERS if name in network.estimates)
-    task = "removes reflections from" if "background" in network.estimates else "finds the scene's gradient in"
+    layers = "\n".join(f"- `{name}`: {LAYERS[name]}" for name in LAYERS if name in estimates)
+    task = "removes reflections from" if "background" in estimates else "finds the scene's gradient in"
     body = [
         f"# {title}",
         "",
         f"A network that {task} photos taken through glass, exported with crrn {version} (PyTorch).",
         "",
-        f"{ARCHITECTURES.get(architecture, architecture)}; width {width:g} (1 is published), {count:,} parameters.",
+        f"{network_line(record_of(network))}, {count:,} parameters.",
         "From a mixture (N, 3, H, W), RGB in [0, 1], float32, any height and width, it estimates",
         "",
         layers,
@@ -134,6 +137,13 @@ def write_card(
         _licence(licence),
     ]
     return "\n".join([*head, *body]) + "\n"
+
+
+def network_line(record: Mapping[str, Any]) -> str:
+    """A network in a few words: what it is, and its settings."""
+    record = upgraded(record)
+    settings = [f"{name.replace('_', ' ')} {value}" for name, value in record.items() if name != TARGET]
+    return ", ".join([NETWORKS.get(record[TARGET], describe({TARGET: record[TARGET]})), *settings])
 
 
 def card_place(folder: Path) -> Path:
@@ -187,8 +197,8 @@ def metrics_of(checkpoint: Path) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if name.startswith(("val/", "pairs/"))}
 
 
-def _use(network: Remover, files: Iterable[str]) -> list[str]:
-    first = next(name for name in LAYERS if name in network.estimates)
+def _use(network: nn.Module, files: Iterable[str]) -> list[str]:
+    first = next(name for name in LAYERS if name in estimates_of(network))
     lines = []
     for name in files:
         form = next(form for form, suffix in SUFFIXES.items() if name.endswith(suffix))

@@ -19,7 +19,7 @@ from crrn.inference.folding import fold_batch_norm
 from crrn.inference.memory import SCRATCH, available, bytes_per_pixel, used
 from crrn.inference.tiles import Window, smallest, tile_size, windows
 from crrn.layers import Layers
-from crrn.nets import Network, prediction_of
+from crrn.nets import estimate, estimates_of, prediction_of
 from crrn.nets.gin import MULTIPLE
 from crrn.solvers.identity import Identity
 from crrn.solvers.solver import Solver
@@ -89,7 +89,8 @@ class Predictor:
         if precision not in PRECISIONS:
             raise ConfigError(f"precision={precision} is unknown: choose one of {', '.join(PRECISIONS)}.")
         self.prediction = prediction_of(remover).chosen(working_size, strength)
-        if isinstance(remover, Network):
+        self.folded = getattr(remover, "folds_batch_norm", False)
+        if self.folded:
             # The same to rounding, in fewer passes over memory and in the format that convolutions are faster in.
             remover = fold_batch_norm(remover).to(memory_format=torch.channels_last)
         self.remover = remover
@@ -225,9 +226,9 @@ class Predictor:
         turns = [(k, flipped) for flipped in (False, True) for k in range(4)] if self.self_ensemble else [(0, False)]
         totals: dict[str, Tensor] = {}
         for k, flipped in turns:
-            estimate = self._forward(_turned(mixture, k, flipped))
+            layers = self._forward(_turned(mixture, k, flipped))
             for name in self.layers:
-                layer = _turned_back(estimate[name], k, flipped)
+                layer = _turned_back(layers[name], k, flipped)
                 totals[name] = totals[name].add_(layer) if name in totals else layer
         for name, total in totals.items():
             if not total.sum().isfinite():
@@ -236,10 +237,10 @@ class Predictor:
         return totals
 
     def _forward(self, mixture: Tensor) -> dict[str, Tensor]:
-        if isinstance(self.remover, Network):
+        if self.folded:
             mixture = mixture.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            layers: Layers = self.remover(mixture)
+            layers = estimate(self.remover, mixture)
         wanted = {name: layer for name, layer in layers._asdict().items() if name in self.layers}
         # What is returned is worked on in place, and must not be the caller's image.
         own = mixture.untyped_storage().data_ptr()
@@ -251,7 +252,7 @@ class Predictor:
 
 def _estimated(remover: nn.Module, layers: Sequence[str] | None) -> tuple[str, ...]:
     """The layers that are wanted of a remover; all where None are named."""
-    estimates: Sequence[str] = getattr(remover, "estimates", ("background",))
+    estimates = estimates_of(remover)
     for layer in layers or ():
         if layer not in estimates:
             raise ConfigError(f"this remover estimates no {layer}, only {' and '.join(estimates)}.")

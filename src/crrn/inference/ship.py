@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from crrn.catalogue import METHODS, shipped
 from crrn.errors import ConfigError, ExportError
 from crrn.files import write_atomically
 from crrn.inference.export import export_network
-from crrn.inference.model_card import ARCHITECTURES, LAYERS, LIMITS, run_record, training_lines
-from crrn.layers import Remover
-from crrn.nets import Prediction
+from crrn.inference.model_card import LAYERS, LIMITS, network_line, run_record, training_lines
+from crrn.nets import Prediction, estimates_of, record_of
 from crrn.nets.prediction import set_prediction
 
 LIMIT_MB = 24
@@ -40,7 +41,7 @@ MEASURES = {
 
 
 def ship_weights(
-    network: Remover,
+    network: nn.Module,
     name: str,
     folder: Path,
     precision: str,
@@ -86,8 +87,8 @@ def ship_weights(
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "card": f"{name}.md",
-        "net": network.config,
-        "estimates": list(network.estimates),
+        "net": record_of(network),
+        "estimates": list(estimates_of(network)),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "precision": precision,
         "difference": max(differences.values()),
@@ -160,8 +161,6 @@ def card_text(entry: Mapping[str, Any]) -> str:
         eval_results=results or None,
     )
     net, prediction = entry["net"], Prediction(**entry["prediction"])
-    kind = ARCHITECTURES.get(net.get("architecture"), net.get("architecture"))
-    widths = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in net.items() if key != "architecture")
     body = [
         f"# {entry['name']}",
         "",
@@ -187,7 +186,7 @@ def card_text(entry: Mapping[str, Any]) -> str:
         "",
         "## Network",
         "",
-        f"- {kind}: {widths}; {entry['parameters']:,} parameters",
+        f"- {network_line(net)}, {entry['parameters']:,} parameters",
         *(f"- `{name}`: {LAYERS[name]}" for name in entry["estimates"]),
         f"- Weights: `{entry['file']}`, {entry['precision']}; sha256 `{entry['sha256']}`",
         f"- Read back and compared with the trained network on images of noise: {entry['difference']:.1e} at most",

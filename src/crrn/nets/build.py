@@ -1,72 +1,92 @@
-"""From a name and widths to a network."""
+"""From a record to a network: what a file names is data, and only a network's class is ever called."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Collection, Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
+from torch import nn
 
-from crrn.errors import ConfigError
-from crrn.nets.ceilnet import CEILNet, EdgeNet, ImageNet
-from crrn.nets.crrn import CRRN
-from crrn.nets.gin import GiN
-from crrn.nets.iin import IiN
-from crrn.nets.network import Network
+from crrn.errors import ConfigError, CrrnError
+from crrn.nets.record import TARGET, check_plain, set_record
+from crrn.plugins import is_allowed, is_name
 
-ARCHITECTURES: dict[str, Callable[[float, float | None, str], Network]] = {
-    "crrn": CRRN,
-    "iin": lambda width, encoder_width, _: IiN(width, encoder_width),
-    "gin": lambda width, _, head: GiN(width, head),
-    "ceilnet": lambda width, *_: CEILNet(width),
-    "ceilnet_edges": lambda width, *_: EdgeNet(width),
-    "ceilnet_image": lambda width, *_: ImageNet(width),
-}
-"""Every network by its name: called with the width, the encoder's width and the head, which only some have."""
+OWN = "crrn.nets"
+"""The package of crrn's own networks: a file names no other module of crrn."""
 
 
-def build_network(
-    architecture: str,
-    width: float = 1.0,
-    encoder_width: float | None = None,
-    head: str = "additive",
-    channels_last: bool = False,
-    compile: bool = False,
-) -> Network:
-    """Build a network; the config's node `net` maps one to one to these arguments.
+def build_network(record: Mapping[str, Any], plugins: Collection[str] = (), meta: bool = False) -> nn.Module:
+    """Build a network from its record.
 
     Args:
-        architecture: "crrn"; "iin", the ablation without gradient features; "gin", the gradient network alone; or
-            "ceilnet", with its parts "ceilnet_edges" and "ceilnet_image" alone.
-        width: factor of every channel count; 1.0 is the paper.
-        encoder_width: the factor for the VGG16 encoder of "crrn" and "iin"; None: `width`. The others ignore it.
-        head: of GiN, "additive" or "sigmoid"; see `GiN`. Networks without GiN ignore it.
-        channels_last: keep the weights in that memory format, which tensor cores prefer; the results are the same.
-        compile: compile the forward pass at its first call, one graph for each image size; the state dict's keys do
-            not change.
+        record: {"_target_": name of its class, SETTING: plain value, ...}.
+        plugins: packages that the record may name, beside crrn, installed plug-ins and those of `crrn.plugins.allow`.
+        meta: without memory for the weights, where the class says that it can be built so.
 
     Returns:
-        The network in training mode. Its `config`, as keywords of this function, rebuilds its structure.
+        The network in training mode. `crrn.nets.record_of` gives its record.
 
     Raises:
-        ConfigError: the architecture or the head is unknown, or a width is not positive.
+        ConfigError: the class may not or cannot be imported, is not a network, or refuses its settings.
     """
+    settings = {name: value for name, value in record.items() if name != TARGET}
+    cls = network_class(record.get(TARGET), plugins)
+    check_plain(settings)
+    place = torch.device("meta") if meta and getattr(cls, "builds_on_meta", False) else contextlib.nullcontext()
     try:
-        make = ARCHITECTURES[architecture]
-    except (KeyError, TypeError):
-        raise ConfigError(
-            f"net.architecture={architecture!r} is unknown: choose one of {', '.join(ARCHITECTURES)}"
-        ) from None
-    network = make(width, encoder_width, head)
-    if channels_last:
-        network = network.to(memory_format=torch.channels_last)
-    if compile:
-        network.compile()
+        with place:
+            network = cls(**settings)
+    except CrrnError:
+        raise
+    except Exception as error:  # of many kinds, also inside other people's code
+        raise ConfigError(f"{record[TARGET]} cannot be built with {settings}: {error!r}") from error
+    set_record(network, cls, settings)
     return network
 
 
-def upgraded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's config as this version writes it; files of before `head` and `encoder_width` do not have them."""
-    head = {"head": "sigmoid"} if config.get("architecture") in ("crrn", "gin") else {}
-    encoder = {"encoder_width": config.get("width")} if config.get("architecture") in ("crrn", "iin") else {}
-    return {**head, **encoder, **config}
+def network_class(target: object, plugins: Collection[str] = ()) -> type[nn.Module]:
+    """The class that a record names.
+
+    A module is imported only where its package may be named. What is found there must be a subclass of `nn.Module`
+    that is defined under exactly this name: a path through a module to something else that it imports is refused.
+
+    Args:
+        target: "package.module.Class".
+        plugins: as of `build_network`.
+
+    Raises:
+        ConfigError: it is not such a class, or may not be imported.
+    """
+    if not isinstance(target, str) or not is_name(target) or "." not in target:
+        raise ConfigError(f"{TARGET}={target!r} does not name a network: give the full name of its class, {OWN}.CRRN")
+    module, _, name = target.rpartition(".")
+    package = target.partition(".")[0]
+    if package == "crrn" and not f"{module}.".startswith(f"{OWN}."):
+        raise ConfigError(f"{target} is no network of crrn: its networks are {', '.join(own_networks())}")
+    if not is_allowed(target, plugins):
+        raise ConfigError(
+            f"{target} is not of crrn, and other packages are imported only where you name them: give "
+            f"plugins=[{package}] if you trust it"
+        )
+    try:
+        found = getattr(import_module(module), name)
+    except AttributeError as error:
+        known = f", but {', '.join(own_networks())}" if module == OWN else ""
+        raise ConfigError(f"{module} has no {name}{known}") from error
+    except Exception as error:  # a module's own code can fail in any way
+        raise ConfigError(f"{module}, which has the network {name}, cannot be imported: {error!r}") from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ConfigError(f"{target} is not a network: it must be a class that extends torch.nn.Module")
+    if (found.__module__, found.__qualname__) != (module, name):
+        raise ConfigError(f"{target} is defined elsewhere: call it {found.__module__}.{found.__qualname__}")
+    return found
+
+
+def own_networks() -> list[str]:
+    """The names of crrn's networks."""
+    home = import_module(OWN)
+    classes = {name: getattr(home, name) for name in home.__all__}
+    return [f"{OWN}.{name}" for name, value in classes.items() if getattr(value, "__module__", "") == OWN]

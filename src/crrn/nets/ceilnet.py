@@ -10,7 +10,7 @@ from crrn.image.padding import crop, pad_to_multiple
 from crrn.image.shape import check_shape
 from crrn.layers import Layers
 from crrn.nets.blocks import initialise, scaled
-from crrn.nets.network import Network
+from crrn.nets.network import Network, bytes_by_width
 
 RESIDUAL_BLOCKS = 13
 CHANNELS = 64
@@ -65,6 +65,12 @@ class Cascaded(Network):
             nn.Conv2d(channels, channels_out, 1),
         )
         initialise(self)
+        self.width = float(width)
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Of memory, see :mod:`crrn.nets.network`."""
+        return bytes_by_width(self.width)
 
     def infer(self, x: Tensor) -> Tensor:
         """(N, channels_in, H, W) -> (N, channels_out, H, W), any H, W >= 1; an odd side is reflect-padded inside."""
@@ -101,9 +107,9 @@ class EdgeNet(Cascaded):
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__(4, 1, width)
-        self.config = {"architecture": "ceilnet_edges", "width": float(width)}
+        self._set_record(EdgeNet, width=float(width))
 
-    def stages(self) -> dict[str, Network]:
+    def stages(self) -> dict[str, nn.Module]:
         """Its own."""
         return {"edges": self}
 
@@ -135,9 +141,9 @@ class ImageNet(Cascaded):
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__(4, 3, width)
-        self.config = {"architecture": "ceilnet_image", "width": float(width)}
+        self._set_record(ImageNet, width=float(width))
 
-    def stages(self) -> dict[str, Network]:
+    def stages(self) -> dict[str, nn.Module]:
         """Its own."""
         return {"image": self}
 
@@ -185,11 +191,16 @@ class CEILNet(Network):
 
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.config = {"architecture": "ceilnet", "width": float(width)}
         self.edge_net = EdgeNet(width)
         self.image_net = ImageNet(width)
+        self._set_record(CEILNet, width=float(width))
 
-    def stages(self) -> dict[str, Network]:
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Of memory, see :mod:`crrn.nets.network`."""
+        return self.edge_net.bytes_per_pixel
+
+    def stages(self) -> dict[str, nn.Module]:
         """Each network alone, then both."""
         return {"edges": self.edge_net, "image": self.image_net, "joint": self}
 

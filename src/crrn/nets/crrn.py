@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from crrn.image.padding import crop, pad_to_multiple
 from crrn.layers import Layers
 from crrn.nets.gin import MULTIPLE, GiN
 from crrn.nets.iin import IiN
-from crrn.nets.network import Network
+from crrn.nets.network import Network, bytes_by_width
 
 
 class CRRN(Network):
@@ -32,9 +32,15 @@ class CRRN(Network):
         super().__init__()
         self.gin = GiN(width, head)
         self.iin = IiN(width, encoder_width, gradient_features=True)
-        self.config = {**self.iin.config, "architecture": "crrn", "head": head}
+        self.widths = self.iin.widths
+        self._set_record(CRRN, width=self.widths[0], encoder_width=self.widths[1], head=head)
 
-    def stages(self) -> dict[str, Network]:
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Of memory, see :mod:`crrn.nets.network`."""
+        return bytes_by_width(*self.widths)
+
+    def stages(self) -> dict[str, nn.Module]:
         """GiN alone, then the whole network (paper Sec. 4.3)."""
         return {"gin": self.gin, "joint": self}
 

@@ -10,7 +10,7 @@ from crrn.image.gradient import gradient_magnitude
 from crrn.image.padding import crop, pad_to_multiple
 from crrn.layers import Layers
 from crrn.nets.blocks import ToOneChannel, conv, initialise, scaled, upsample
-from crrn.nets.network import Network
+from crrn.nets.network import Network, bytes_by_width
 
 MULTIPLE = 32
 """Image sides are padded to a multiple of this: both networks halve them five times."""
@@ -53,7 +53,6 @@ class GiN(Network):
         super().__init__()
         if head not in HEADS:
             raise ConfigError(f"net.head={head} is unknown: choose one of {', '.join(HEADS)}")
-        self.config = {"architecture": "gin", "width": float(width), "head": head}
         self.head = head
         widths = [scaled(channels, width) for channels in ENCODER]
         self.encoder = nn.ModuleList()
@@ -73,8 +72,15 @@ class GiN(Network):
         initialise(self)
         if head == "additive":
             nn.init.zeros_(self.output.weight)
+        self.width = float(width)
+        self._set_record(GiN, width=self.width, head=head)
 
-    def stages(self) -> dict[str, Network]:
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Of memory, see :mod:`crrn.nets.network`."""
+        return bytes_by_width(self.width)
+
+    def stages(self) -> dict[str, nn.Module]:
         """Its own."""
         return {"gin": self}
 

@@ -11,7 +11,7 @@ from crrn.image.padding import crop, pad_to_multiple
 from crrn.layers import Layers
 from crrn.nets.blocks import Branches, conv, initialise, scaled, upsample
 from crrn.nets.gin import FEATURES, MULTIPLE
-from crrn.nets.network import Network
+from crrn.nets.network import Network, bytes_by_width
 from crrn.nets.vgg import VGG16
 
 FEATURE_A = (((1, 96), (7, 192)), ((3, 192),), ((1, 256), (3, 256), (3, 192)))
@@ -53,7 +53,6 @@ class IiN(Network):
         super().__init__()
         ups = [PARALLEL * scaled(channels, width) for channels in UPSAMPLING]
         encoder_width = width if encoder_width is None else encoder_width
-        self.config = {"architecture": "iin", "width": float(width), "encoder_width": float(encoder_width)}
         self.gradient_features = gradient_features
         self.encoder = VGG16(encoder_width)
         taps = self.encoder.channels
@@ -79,6 +78,13 @@ class IiN(Network):
             initialise(module)
         for parameter in self.head[-1].parameters():
             nn.init.zeros_(parameter)
+        self.widths = float(width), float(encoder_width)
+        self._set_record(IiN, width=self.widths[0], encoder_width=self.widths[1], gradient_features=gradient_features)
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Of memory, see :mod:`crrn.nets.network`."""
+        return bytes_by_width(*self.widths)
 
     def forward(self, mixture: Tensor, gradient_features: Sequence[Tensor] | None = None) -> Layers:
         """Estimate background and reflection.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from crrn.errors import CheckpointError, ConfigError, WeightsError
 from crrn.files import file_digest
+from crrn.nets.record import find_record
 from crrn.nets.state import mismatches
 from crrn.nets.vgg import CHANNELS, VGG16, imagenet_file
 from crrn.nets.weights import read_weights, skeleton
@@ -141,7 +142,7 @@ def _weights(network: nn.Module, part: str, path: Path, inner: set[str]) -> dict
     optional = {name.removeprefix(prefix) for name in inner}
     needed = {name: own[name] for name in own if name not in optional}
     try:
-        config, state = read_weights(path)
+        record, state = read_weights(path)
     except CheckpointError as error:
         raise WeightsError(f"{setting}: {error}") from error
     module = network if part == WHOLE else network.get_submodule(part)
@@ -158,10 +159,10 @@ def _weights(network: nn.Module, part: str, path: Path, inner: set[str]) -> dict
         for start in starts
     }
     start = min(starts, key=lambda start: len(wrongs[start]))
-    _compare_settings(setting, module, config, start)
+    _compare_settings(setting, module, record, start)
     wrong = wrongs[start]
     if wrong:
-        raise WeightsError(f"{setting}: {_difference(needed, found[start], wrong)}")
+        raise WeightsError(f"{setting}: {_difference(needed, found[start], wrong, prefix)}")
     return {f"{prefix}{name}": value.to(own[name].dtype).contiguous() for name, value in found[start].items()}
 
 
@@ -180,12 +181,12 @@ def _below(state: Mapping[str, Tensor], start: str, own: Mapping[str, Tensor], o
     return {name: value for name, value in below.items() if name not in optional or value.shape == own[name].shape}
 
 
-def _difference(needed: Mapping[str, Tensor], found: Mapping[str, Tensor], wrong: list[str]) -> str:
+def _difference(needed: Mapping[str, Tensor], found: Mapping[str, Tensor], wrong: list[str], prefix: str) -> str:
     """What differs first, of weights that do not fit."""
     first = wrong[0]
-    count = f"{len(wrong)} of {len(needed)} weights do not fit, first {first}"
+    count = f"{len(wrong)} of {len(needed)} weights do not fit, first {prefix}{first}"
     if first not in found:
-        group = ".".join(first.split(".")[:-1])
+        group = (prefix + first).rpartition(".")[0]
         return f"{count}, which the file lacks; give another file for a part such as {group}"
     if first not in needed:
         return f"{count}, which the network does not have"
@@ -195,16 +196,16 @@ def _difference(needed: Mapping[str, Tensor], found: Mapping[str, Tensor], wrong
     )
 
 
-def _compare_settings(setting: str, module: nn.Module, config: dict[str, Any] | None, start: str) -> None:
+def _compare_settings(setting: str, module: nn.Module, record: dict[str, Any] | None, start: str) -> None:
     """Refuses weights of a part with other settings, which names and shapes alone do not always tell."""
-    own = getattr(module, "config", None)
-    if own is None or config is None:
+    own = find_record(module)
+    if own is None or record is None:
         return
     try:
-        theirs = skeleton(config).get_submodule(start.removesuffix("."))
+        theirs = skeleton(record).get_submodule(start.removesuffix("."))
     except (CheckpointError, AttributeError):
         return  # the names and shapes remain
-    other = getattr(theirs, "config", own)
+    other = find_record(theirs) or own
     differing = [name for name in {**own, **other} if own.get(name) != other.get(name)]
     if differing:
         name = differing[0]

@@ -5,32 +5,33 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
-from crrn.layers import Remover
-from crrn.nets.build import build_network, upgraded
+from crrn.nets.build import build_network
 from crrn.nets.int8 import from_int8, to_int8
 from crrn.nets.prediction import Prediction, prediction_from, prediction_of, set_prediction
+from crrn.nets.record import describe, record_of, upgraded
 from crrn.nets.state import mismatches
 
 METADATA = "crrn"
-"""Key of our entry, {"net": config, "prediction": settings}, in a safetensors file's metadata (as JSON) and in a
+"""Key of our entry, {"net": record, "prediction": settings}, in a safetensors file's metadata (as JSON) and in a
 training checkpoint."""
 
 PREFIX = "net."
 """Prefix of the network's weights in a training checkpoint's state dict."""
 
 
-def save_network(network: Remover, path: str | os.PathLike[str], prediction: Prediction | None = None) -> None:
-    """Write a network's weights, and the config that rebuilds it, as one safetensors file.
+def save_network(network: nn.Module, path: str | os.PathLike[str], prediction: Prediction | None = None) -> None:
+    """Write a network's weights, and the record that rebuilds it, as one safetensors file.
 
     The file appears whole or not at all.
 
@@ -40,6 +41,7 @@ def save_network(network: Remover, path: str | os.PathLike[str], prediction: Pre
         prediction: the settings that prediction uses; None: the network's own.
 
     Raises:
+        ConfigError: the network has no record, see `crrn.nets.record_of`.
         RunError: the place cannot be written to.
     """
     content = network_bytes(network, prediction=prediction)
@@ -48,7 +50,7 @@ def save_network(network: Remover, path: str | os.PathLike[str], prediction: Pre
 
 
 def network_bytes(
-    network: Remover, precision: torch.dtype | None = None, prediction: Prediction | None = None
+    network: nn.Module, precision: torch.dtype | None = None, prediction: Prediction | None = None
 ) -> bytes:
     """What `save_network` writes.
 
@@ -64,47 +66,48 @@ def network_bytes(
         state = to_int8(network, state)
     elif precision is not None:
         state = {name: value.to(precision if value.dim() == 4 else None) for name, value in state.items()}
-    record: dict[str, Any] = {"net": network.config, "prediction": (prediction or prediction_of(network)).record()}
+    record: dict[str, Any] = {"net": record_of(network), "prediction": (prediction or prediction_of(network)).record()}
     if precision is not None:
         record["precision"] = str(precision).removeprefix("torch.")
     return save({name: value.contiguous() for name, value in state.items()}, {METADATA: json.dumps(record)})
 
 
-def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Remover:
+def load_network(
+    path: str | os.PathLike[str], device: str | torch.device = "cpu", plugins: Collection[str] = ()
+) -> nn.Module:
     """Rebuild a network from its file alone.
 
     Args:
-        path: a file of `save_network`, or a training checkpoint (.ckpt). Neither can run code.
+        path: a file of `save_network`, or a training checkpoint (.ckpt). Neither can run code, but a file names the
+            network's class, whose module is imported: crrn's own, or one of the packages in `crrn.plugins`.
         device: where the network is wanted.
+        plugins: packages that the file may name too.
 
     Returns:
         The network in evaluation mode, in float32 however the file stores it. Its `prediction` holds the
         file's prediction settings.
 
     Raises:
-        CheckpointError: the file is missing or torn, is of another kind, or its weights are not those of its
-            architecture.
+        CheckpointError: the file is missing or torn, is of another kind, names a class that cannot be imported or may
+            not be, or its weights are not those of its network.
     """
     path = Path(path)
-    config, prediction, state = _read(path)
-    network = skeleton(config, path)
+    record, prediction, state = _read(path)
+    network = skeleton(record, path, plugins)
     wrong = mismatches(network.state_dict(), state)
     if wrong:
         raise CheckpointError(
-            f"{path} does not hold the weights of its architecture {config}: "
-            f"{len(wrong)} weights differ in name or shape, {wrong[0]!r} first; save the network with its own config"
+            f"{path} does not hold the weights of its {describe(record)}: "
+            f"{len(wrong)} weights differ in name or shape, {wrong[0]!r} first; save the network with its own record"
         )
     network.load_state_dict(state, assign=True)
     set_prediction(network, prediction)
     return network.to(device, torch.float32).eval()
 
 
-def network_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The config {"architecture": ..., ...} of the network in a file; CheckpointError as in `load_network`."""
-    path = Path(path)
-    config, _, _ = _read(path, weights=False)
-    skeleton(config, path)
-    return config
+def network_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The record {"_target_": ..., ...} that a file gives its network; CheckpointError where it has none."""
+    return _read(Path(path), weights=False)[0]
 
 
 def network_prediction(path: str | os.PathLike[str]) -> Prediction:
@@ -113,7 +116,7 @@ def network_prediction(path: str | os.PathLike[str]) -> Prediction:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
-    """What any file of weights holds: the config of its network, None where crrn did not write it, and the weights.
+    """What any file of weights holds: the record of its network, None where it has none, and the weights.
 
     Args:
         path: a file of `save_network`, a training checkpoint, or a state dict as .safetensors or by ``torch.save``.
@@ -129,7 +132,7 @@ def read_weights(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
 
 
 def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], Prediction, dict[str, Tensor]]:
-    """A file's network config, its prediction settings and, when asked for, its weights."""
+    """A file's record, its prediction settings and, when asked for, its weights."""
     if not path.is_file():
         raise CheckpointError(
             f"the checkpoint {path} is missing: give the path of a .safetensors or .ckpt file that crrn wrote"
@@ -188,12 +191,11 @@ def _plain(value: Tensor) -> bool:
     return value.layout == torch.strided and not value.is_complex() and not value.is_quantized
 
 
-def skeleton(config: dict[str, Any], path: Path | str = "the file") -> Remover:
-    """The network of a config without memory for its weights; CheckpointError, which names the path, where it cannot be
-    built.
+def skeleton(record: dict[str, Any], path: Path | str = "the file", plugins: Collection[str] = ()) -> nn.Module:
+    """The network of a record, without memory for its weights where its class allows that; CheckpointError, which names
+    the path, where it cannot be built.
     """
     try:
-        with torch.device("meta"):
-            return build_network(**config)
-    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, ConfigError) as error:
-        raise CheckpointError(f"{path} names a network that this crrn cannot build, {config}: {error!r}") from error
+        return build_network(record, plugins, meta=True)
+    except ConfigError as error:
+        raise CheckpointError(f"{path} names a network that cannot be built: {error}") from error

@@ -16,9 +16,9 @@ from crrn.data import MixtureDataModule
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
-from crrn.nets import Network
+from crrn.nets import estimate
+from crrn.nets.record import describe, find_record
 from crrn.screen import console
-from crrn.training.modules import describe
 from crrn.training.optimizers import Optimizer
 from crrn.training.stages import Stage, module_names, name_in, part_of
 
@@ -27,7 +27,7 @@ PROBE = (96, 160)
 
 
 def show_dry_run(
-    net: Network,
+    net: nn.Module,
     stages: Mapping[str, Stage],
     data: MixtureDataModule,
     optimizer: Optimizer,
@@ -37,7 +37,7 @@ def show_dry_run(
     """Prints a table of the stages and one of the data."""
     named = {name: (part, name_in(net, part)) for name in stages for part in [part_of(net, name)]}
     optimizer.check([module for part, prefix in named.values() for module in module_names(part, prefix)])
-    table = Table(title=f"Dry run of {describe(net.config)}: nothing is trained")
+    table = Table(title=f"Dry run of {describe(find_record(net))}: nothing is trained")
     for label in ("Stage", "Parameters", "Size", "GFLOP a sample", "GB a step", "Epochs", "Steps"):
         table.add_column(label, justify="left" if label in ("Stage", "Size") else "right")
     batches = data.batches.per_epoch()
@@ -80,10 +80,14 @@ def show_dry_run(
 
 
 def forward_flops(net: nn.Module, height: int, width: int) -> int:
-    """Floating-point operations of one mixture's forward pass, by torch's own counter."""
+    """Floating-point operations of one mixture's forward pass, by torch's own counter; only its shapes are computed
+    where the network allows that.
+    """
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        on_meta(net)(torch.empty(1, 3, height, width, device="meta"))
+        copied = copy.deepcopy(net).to("meta" if getattr(net, "builds_on_meta", False) else "cpu")
+        device = next(copied.parameters()).device
+        estimate(copied, torch.rand(1, 3, height, width, device=device))
     return int(counter.get_total_flops())
 
 
@@ -105,7 +109,7 @@ def training_memory(net: nn.Module, loss: ReconstructionLoss, batch_size: int, h
     own = copy.deepcopy(net).train()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         batch = Mixture(images, images, images, formation=torch.ones(probed[0], 2))
-        total, _ = loss(own(images), Layers(images, images, images[:, :1]), batch)
+        total, _ = loss(estimate(own, images), Layers(images, images, images[:, :1]), batch)
     weights = {parameter.untyped_storage().data_ptr() for parameter in own.parameters()}
     kept = sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in weights)
     del total
@@ -114,8 +118,3 @@ def training_memory(net: nn.Module, loss: ReconstructionLoss, batch_size: int, h
         for parameter in net.parameters()
     )
     return fixed + kept * batch_size * height * width // math.prod(probed)
-
-
-def on_meta(net: nn.Module) -> nn.Module:
-    """A copy in which only shapes are computed."""
-    return copy.deepcopy(net).to("meta")

@@ -268,7 +268,7 @@ def explain(error: BaseException, module: L.LightningModule) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         return (
             f"The device's memory is exhausted {where}: lower data.batches.batch_size (and raise "
-            "trainer.accumulate_grad_batches), set trainer.precision=bf16-mixed, or lower net.width."
+            "trainer.accumulate_grad_batches), set trainer.precision=bf16-mixed, or lower width."
         )
     if isinstance(error, MemoryError) or "allocate memory" in text:
         return (

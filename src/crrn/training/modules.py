@@ -20,8 +20,8 @@ from crrn.errors import CheckpointError, ConfigError
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
-from crrn.nets import Network
-from crrn.nets.build import upgraded
+from crrn.nets.network import estimate, estimates_of, gradient_of, monitor_of, training_estimate
+from crrn.nets.record import describe, find_record, upgraded
 from crrn.training.guards import NonFinite
 from crrn.training.optimizers import Optimizer
 from crrn.training.schedules import Schedule
@@ -52,7 +52,7 @@ class StageTraining(L.LightningModule):
 
     def __init__(
         self,
-        net: Network,
+        net: nn.Module,
         loss: ReconstructionLoss,
         optimizer: Optimizer,
         learning_rate: float,
@@ -71,8 +71,10 @@ class StageTraining(L.LightningModule):
             )
         self.name = name
         self.prefix = prefix
-        self.monitor = monitor or net.monitor
-        refuse_unknown_metric(net.estimates, describe(net.config), self.monitor, f"stages.{self.name}.monitor")
+        self.monitor = monitor or monitor_of(net)
+        refuse_unknown_metric(
+            estimates_of(net), describe(find_record(net)), self.monitor, f"stages.{self.name}.monitor"
+        )
         self.guard = NonFinite(non_finite)
         self.net = net
         self.loss = loss
@@ -102,15 +104,15 @@ class StageTraining(L.LightningModule):
 
     def forward(self, mixture: Tensor) -> Layers:
         """Estimates the layers of ``mixture``, (N, 3, H, W) in [0, 1]."""
-        return self.net(mixture)
+        return estimate(self.net, mixture)
 
     def estimate(self, batch: Mixture) -> Layers:
-        """Estimates the layers of a batch as the stage's validation does."""
-        return self.net.training_forward(batch.mixture, batch.background)
+        """Estimates the layers of a batch as in training and validation, where a network may use the truth."""
+        return training_estimate(self.net, batch.mixture, batch.background)
 
     def targets(self, batch: Mixture, needed: Iterable[str] = Layers._fields) -> Layers:
         """The ground truth of a batch; the gradient of B is computed here, from tensors, and only when needed."""
-        gradient = self.net.gradient_of(batch.background) if "gradient" in needed else None
+        gradient = gradient_of(self.net, batch.background) if "gradient" in needed else None
         return Layers(batch.background, batch.reflection, gradient)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> Tensor:
@@ -128,13 +130,13 @@ class StageTraining(L.LightningModule):
 
     def validation_step(self, batch: Mixture, batch_idx: int, dataloader_idx: int = 0) -> Layers:  # type: ignore[override]
         """Updates the metrics of the set and gives the estimate to the callbacks."""
-        estimate = self.estimate(batch)
+        estimated = self.estimate(batch)
         identity = Layers(
-            background=None if estimate.background is None else batch.mixture,
-            gradient=None if estimate.gradient is None else self.net.gradient_of(batch.mixture),
+            background=None if estimated.background is None else batch.mixture,
+            gradient=None if estimated.gradient is None else gradient_of(self.net, batch.mixture),
         )
-        self._validation(SETS[dataloader_idx]).update(estimate, self.targets(batch), identity, batch.reflection_known)
-        return estimate
+        self._validation(SETS[dataloader_idx]).update(estimated, self.targets(batch), identity, batch.reflection_known)
+        return estimated
 
     def on_validation_epoch_end(self) -> None:
         """Logs what :mod:`crrn.training.validation` names."""
@@ -157,7 +159,7 @@ class StageTraining(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what a reader needs to rebuild the network: plain values, so that ``weights_only=True`` loads it."""
         checkpoint["crrn"] = {
-            "net": dict(self.net.config),
+            "net": find_record(self.net),
             "stage": self.name,
             "version": __version__,
             "skipped_steps": self.guard.skipped,
@@ -165,15 +167,15 @@ class StageTraining(L.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint of another stage or architecture before its weights are touched."""
+        """Refuses a checkpoint of another stage or network before its weights are touched."""
         found = checkpoint.get("crrn")
         if not isinstance(found, dict) or "net" not in found:
             raise CheckpointError("The checkpoint was not written by crrn: it does not say which network it holds.")
-        if found.get("stage") != self.name or upgraded(found["net"]) != self.net.config:
+        if found.get("stage") != self.name or upgraded(found["net"] or {}) != (find_record(self.net) or {}):
             raise CheckpointError(
                 f"The checkpoint holds stage '{found.get('stage')}' of {describe(found['net'])}, but the run trains "
-                f"stage '{self.name}' of {describe(self.net.config)}; give the same net.* settings, or start a new "
-                "run with name=NEW."
+                f"stage '{self.name}' of {describe(find_record(self.net))}; give the same net.* settings, or start a "
+                "new run with name=NEW."
             )
         begun = found.get("optimizer", {"freeze": [], "lr_mult": {}})
         if begun != self.optimizer.parts():
@@ -184,19 +186,13 @@ class StageTraining(L.LightningModule):
         self.guard.skipped = found.get("skipped_steps", 0)
 
 
-def refuse_foreign_terms(net: Network, loss: ReconstructionLoss) -> None:
+def refuse_foreign_terms(net: nn.Module, loss: ReconstructionLoss) -> None:
     """Raises a ConfigError for a loss term on a layer that the network does not estimate, before anything is
     trained.
     """
-    foreign = [layer for layer in loss.layers if layer not in net.estimates]
+    foreign = [layer for layer in loss.layers if layer not in estimates_of(net)]
     if foreign:
         raise ConfigError(
-            f"The loss has a term on the {foreign[0]}, which {describe(net.config)} does not estimate; take it out, "
-            f"as in loss.{foreign[0]}=null, or choose another net.architecture."
+            f"The loss has a term on the {foreign[0]}, which {describe(find_record(net))} does not estimate; give "
+            f"{' '.join(f'loss.{layer}=null' for layer in foreign)}, or choose another net."
         )
-
-
-def describe(net: dict[str, Any]) -> str:
-    """A network's config as a person reads it: ``crrn (width 0.25)``."""
-    rest = ", ".join(f"{key} {value}" for key, value in net.items() if key != "architecture")
-    return f"{net.get('architecture')} ({rest})"

@@ -25,9 +25,12 @@ from crrn.data import MixtureDataModule
 from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
 from crrn.losses import ReconstructionLoss
-from crrn.nets import Network, load_network, save_network
+from crrn.nets import estimates_of, save_network
 from crrn.nets.initial import Init, is_given, load_initial, load_state
+from crrn.nets.network import stages_of
+from crrn.nets.record import describe, find_record
 from crrn.nets.state import mismatches
+from crrn.nets.weights import read_weights
 from crrn.private import find_unused_parameters
 from crrn.records import read_json
 from crrn.training.background import Background
@@ -37,7 +40,7 @@ from crrn.training.curves import CsvCurves
 from crrn.training.early_stopping import Patience
 from crrn.training.ema import EMA
 from crrn.training.guards import Begun, clear_errors
-from crrn.training.modules import StageTraining, describe
+from crrn.training.modules import StageTraining
 from crrn.training.optimizers import Optimizer
 from crrn.training.recovery import BEST, LAST, go_back, newest_checkpoint
 from crrn.training.rundir import INIT, WEIGHTS, RunDirectory
@@ -106,7 +109,7 @@ class Stage:
 
 
 def train_stages(
-    net: Network,
+    net: nn.Module,
     stages: Mapping[str, Stage],
     data: MixtureDataModule,
     optimizer: Optimizer,
@@ -125,8 +128,8 @@ def train_stages(
     from the newest whole one.
 
     Args:
-        net: any of :mod:`crrn.nets`.
-        stages: by name, some or all of ``net.stages()``, in this order.
+        net: any network, see :mod:`crrn.nets.network`. It has a record.
+        stages: by name, some or all of the network's, in this order.
         data: the mixtures.
         optimizer: of all stages.
         trainer: called with the callbacks, loggers and length of a stage.
@@ -221,13 +224,13 @@ def fit_stage(
         default_root_dir=run.path,
         enable_model_summary=False,
     )
-    if isinstance(trainer.strategy, DDPStrategy) and set(module.net.estimates) - set(module.loss.layers):
+    if isinstance(trainer.strategy, DDPStrategy) and set(estimates_of(module.net)) - set(module.loss.layers):
         # The output layers of what no loss term looks at get no gradient, for which DDP would wait in vain.
         find_unused_parameters(trainer.strategy)
     log.info(
         "Stage %s: %s, %.1f M parameters, %d epochs%s%s",
         module.name,
-        describe(module.net.config),
+        describe(find_record(module.net)),
         sum(parameter.numel() for parameter in module.net.parameters()) / 1e6,
         stage.epochs,
         f" on {trainer.world_size} devices" if trainer.world_size > 1 else "",
@@ -246,7 +249,7 @@ def fit_stage(
     trainer.strategy.barrier("the checkpoints are written")
     metrics = take_result(module, folder, stage.result)
     if trainer.is_global_zero:
-        save_network(module.net, folder / WEIGHTS)
+        save_part(module.net, folder / WEIGHTS)
         with write_atomically(folder / RESULT, "w") as file:
             json.dump(metrics, file, indent=2)
     trainer.strategy.barrier("the stage's results are written")
@@ -331,14 +334,14 @@ def take_result(module: StageTraining, folder: Path, result: str = "last") -> di
     return metrics
 
 
-def take_finished(net: Network, folder: Path) -> dict[str, float]:
+def take_finished(net: nn.Module, folder: Path) -> dict[str, float]:
     """Puts the weights of a stage that is complete into its network and returns their validation metrics.
 
     Raises:
         CheckpointError: the weights are another network's.
         RunError: the metrics cannot be read.
     """
-    state = load_network(folder / WEIGHTS).state_dict()
+    state = read_weights(folder / WEIGHTS)[1]
     wrong = mismatches(net.state_dict(), state)
     if wrong:
         raise CheckpointError(
@@ -350,32 +353,41 @@ def take_finished(net: Network, folder: Path) -> dict[str, float]:
     return metrics
 
 
-def part_of(net: Network, stage: str) -> Network:
+def part_of(net: nn.Module, stage: str) -> nn.Module:
     """The part of the network that a stage trains.
 
     Raises:
         ConfigError: the network has no such stage.
     """
-    parts = net.stages()
+    parts = stages_of(net)
     if stage not in parts:
         raise ConfigError(
-            f"Stage '{stage}' cannot train {describe(net.config)}; choose stages.order=[{','.join(parts)}] or another "
-            "net.architecture."
+            f"Stage '{stage}' cannot train {describe(find_record(net))}; choose stages.order=[{','.join(parts)}] or "
+            "another net."
         )
     return parts[stage]
 
 
-def name_in(net: Network, part: Network) -> str:
+def save_part(part: nn.Module, path: Path) -> None:
+    """Writes the weights of what a stage trained: a network, or a module in one that has no record of its own."""
+    if find_record(part) is not None:
+        save_network(part, path)
+        return
+    with write_atomically(path) as file:
+        file.write(save({name: value.contiguous() for name, value in part.state_dict().items()}))
+
+
+def name_in(net: nn.Module, part: nn.Module) -> str:
     """The name of a part of a network among its modules; empty for the network itself."""
     return next(name for name, module in net.named_modules() if module is part)
 
 
-def module_names(part: Network, prefix: str) -> list[str]:
+def module_names(part: nn.Module, prefix: str) -> list[str]:
     """The names of a part's modules in the network that it is a part of."""
     return [".".join(filter(None, (prefix, name))) for name, _ in part.named_modules()]
 
 
-def begin(net: Network, init: Init, run: RunDirectory) -> None:
+def begin(net: nn.Module, init: Init, run: RunDirectory) -> None:
     """Puts the first weights into a network, and notes in ``run.json`` where they came from.
 
     The run keeps what was loaded: a resumed run needs neither the files nor the network for it.

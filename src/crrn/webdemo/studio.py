@@ -23,7 +23,7 @@ from crrn.files import write_atomically
 from crrn.image.working_size import at_strength
 from crrn.inference.photo import Photo, encode, read_photo
 from crrn.inference.predictor import Predictor
-from crrn.nets import prediction_of
+from crrn.nets import estimates_of, prediction_of
 from crrn.removers import RemoverName, load_remover, remover_label
 
 PREVIEW_SIDE = 1600
@@ -207,7 +207,7 @@ class Studio:
 
     def _open(self, label: str) -> Predictor:
         remover = load_remover(self.removers[label], self.device)
-        if "background" not in getattr(remover, "estimates", ()):
+        if "background" not in estimates_of(remover):
             raise ConfigError(
                 f"{label} estimates no background (a GiN alone gives a gradient): give the whole network."
             )

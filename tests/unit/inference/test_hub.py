@@ -118,7 +118,7 @@ def test_pushed_and_loaded_again(hub: type[Hub], tmp_path: Path) -> None:
     assert address.endswith("someone/gin")
     assert hub.private == {"someone/gin": True}
     assert sorted(hub.repositories["someone/gin"]) == ["config.json", "model.safetensors"]
-    assert json.loads(hub.repositories["someone/gin"]["config.json"])["architecture"] == "gin"
+    assert json.loads(hub.repositories["someone/gin"]["config.json"])["_target_"] == "crrn.nets.GiN"
     loaded = crrn.from_pretrained("someone/gin")
     assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in network.state_dict().items())
 

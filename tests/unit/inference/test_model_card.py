@@ -8,7 +8,7 @@ import yaml
 
 from crrn.errors import ExportError
 from crrn.inference.model_card import card_place, files_of, gain_lines, metrics_of, write_card
-from crrn.nets import build_network, save_network
+from crrn.nets import CRRN, GiN, save_network
 
 DIFFERENCES = {"1x37x203": 2e-7, "1x1x1": 0.0}
 METRICS = {
@@ -22,7 +22,7 @@ METRICS = {
 def run(tmp_path):
     """A run directory with a narrow network, whose photos lay in a private folder."""
     folder = tmp_path / "runs" / "mine"
-    network = build_network("crrn", 1 / 32)
+    network = CRRN(1 / 32)
     save_network(network, folder / "weights.safetensors")
     record = {
         "config": {
@@ -77,7 +77,7 @@ def test_a_card_says_where_the_network_comes_from(run):
 
 
 def test_a_bare_file_has_a_card_too(tmp_path):
-    network = build_network("gin", 1 / 32)
+    network = GiN(1 / 32)
     save_network(network, tmp_path / "bare.safetensors")
     card = write_card(network, tmp_path / "bare.safetensors", {"m.pt2": DIFFERENCES}, None, "bare", "0.1.0", "d")
     assert "how it was trained is not recorded" in card and "No metrics are recorded" in card

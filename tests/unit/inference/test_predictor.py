@@ -205,7 +205,7 @@ def test_progress_goes_up_to_1(network: CRRN) -> None:
 def test_less_memory_means_smaller_tiles(network: CRRN) -> None:
     full = CRRN.__new__(CRRN)
     torch.nn.Module.__init__(full)
-    full.config = {"architecture": "crrn", "width": 1.0}
+    full.widths = 1.0, 1.0
     assert Predictor(full, memory=60).tile_for(4000, 6000) == (4000, 6000)
     rows, columns = Predictor(full, memory=6).tile_for(4000, 6000)
     assert rows * columns * bytes_per_pixel(full) < 6e9 and rows < 4000

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.networks import named
 from torch import nn
-
-from crrn.nets import build_network
 
 WIDTH = 1 / 32
 
@@ -21,7 +20,7 @@ def trained() -> Callable[[str], nn.Module]:
     """Builds a narrow network whose every weight and statistic is random, the head's too, in evaluation mode."""
 
     def build(architecture: str) -> nn.Module:
-        network = build_network(architecture, WIDTH)
+        network = named(architecture, WIDTH)
         generator = torch.Generator().manual_seed(0)
         for name, value in network.state_dict().items():
             if name.endswith(("running_var", "running_mean", "bias", "head.1.weight", "output.weight")):

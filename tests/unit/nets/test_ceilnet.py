@@ -8,7 +8,7 @@ from scipy import ndimage
 from crrn.errors import ConfigError, DataError
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
-from crrn.nets import build_network
+from crrn.nets import build_network, record_of
 from crrn.nets.ceilnet import CEILNet, EdgeNet, ImageNet, edge_map
 
 WIDTH = 1 / 16
@@ -120,7 +120,7 @@ def test_each_stage_has_its_part_and_parts_can_be_built_alone():
     own = [{id(p) for p in part.parameters()} for part in parts.values()]
     assert own[0] | own[1] == own[2] and not own[0] & own[1]
     for part in parts.values():
-        again = build_network(**part.config)
+        again = build_network(record_of(part))
         again.load_state_dict(part.state_dict())
         mixture = torch.rand(1, 3, 12, 14)
         found, expected = again.eval()(mixture), part.eval()(mixture)

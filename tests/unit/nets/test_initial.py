@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.networks import named
 from torch import Tensor, nn
 from torchvision.models.vgg import make_layers
 
 from crrn.errors import ConfigError, WeightsError
 from crrn.files import file_digest
-from crrn.nets import CRRN, GiN, IiN, build_network, save_network
+from crrn.nets import CRRN, GiN, IiN, record_of, save_network
 from crrn.nets.initial import load_initial
 
 WIDTH = 1 / 32
@@ -84,7 +85,7 @@ def test_imagenet_fills_only_what_no_file_gives(monkeypatch, files, wide, tmp_pa
 def test_networks_without_an_encoder_need_no_imagenet(monkeypatch):
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     for architecture in ("gin", "ceilnet"):
-        assert load_initial(build_network(architecture, WIDTH), "imagenet").sources == {}
+        assert load_initial(named(architecture, WIDTH), "imagenet").sources == {}
 
 
 def test_imagenet_is_not_downloaded_where_it_would_not_fit(monkeypatch):
@@ -102,7 +103,7 @@ def test_a_random_encoder_is_warned_of(caplog):
 
 def as_checkpoint(network: nn.Module, path: Path) -> None:
     state = {f"net.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "crrn": {"net": network.config}}, path)
+    torch.save({"state_dict": state, "crrn": {"net": record_of(network)}}, path)
 
 
 def as_run(network: nn.Module, path: Path) -> None:
@@ -146,7 +147,7 @@ def test_half_precision_fills_float32(trained, tmp_path):
 
 def write_without(path: Path, network: nn.Module, absent: str, **config: object) -> None:
     state = {name: value for name, value in network.state_dict().items() if not name.startswith(absent)}
-    save_file(state, path, {"crrn": json.dumps({"net": {**network.config, **config}})})
+    save_file(state, path, {"crrn": json.dumps({"net": {**record_of(network), **config}})})
 
 
 def test_a_file_that_lacks_a_part_is_completed_by_another_file(trained, files, tmp_path, caplog):
@@ -200,9 +201,9 @@ def test_what_does_not_fit_is_said_in_one_sentence(trained, files, tmp_path, wid
         (CRRN(WIDTH), {"net": tmp_path / "absent.pth"}, "absent.pth is missing"),
         (CRRN(WIDTH), {"net": text}, "is not a safetensors file"),
         (CRRN(WIDTH), {"gin": empty}, "holds no gin"),
-        (GiN(1 / 16), {"net": path}, "architecture=crrn, the run has architecture=gin"),
+        (GiN(1 / 16), {"net": path}, "_target_=crrn.nets.CRRN, the run has _target_=crrn.nets.GiN"),
         (CRRN(1 / 16), {"gin": path}, "width=0.03125, the run has width=0.0625"),
-        (wide, {"encoder": other}, r"25 of 28 weights do not fit, first features.0.bias, which has the shape \(32,\)"),
+        (wide, {"encoder": other}, r"25 of 28 weights do not fit, first encoder.features.0.bias, which has the shape \(32,\)"),
         (GiN(WIDTH), {"encoder.0": files["whole.pth"]}, "holds no encoder.0"),
     ):
         with pytest.raises(WeightsError, match=words):

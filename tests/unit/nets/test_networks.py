@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from tests.networks import named
 from torch import nn
 
 from crrn.errors import ConfigError
-from crrn.nets import CRRN, GiN, IiN, build_network
+from crrn.nets import CRRN, GiN, IiN, build_network, record_of
+from crrn.nets.network import gradient_of
 
 ARCHITECTURES = ("crrn", "iin", "gin")
 
@@ -26,7 +28,7 @@ def test_any_size_comes_back(trained, architecture, height, width):
 def test_the_sigmoid_head_stays_in_its_range_and_the_additive_one_does_not(architecture):
     mixture, ranges = torch.rand(2, 3, 33, 47), {}
     for head in ("sigmoid", "additive"):
-        network = build_network(architecture, 1 / 32, head=head).eval()
+        network = named(architecture, 1 / 32, head=head).eval()
         output = network.get_submodule("gin.output" if architecture == "crrn" else "output")
         nn.init.constant_(output.bias, 3.0)
         with torch.no_grad():
@@ -40,9 +42,9 @@ def test_the_sigmoid_head_stays_in_its_range_and_the_additive_one_does_not(archi
 @pytest.mark.parametrize("architecture", ["crrn", "gin"])
 def test_an_untrained_additive_head_gives_the_gradient_of_its_input(architecture, height, width):
     mixture = torch.rand(2, 3, height, width)
-    network = build_network(architecture, 1 / 32).eval()
+    network = named(architecture, 1 / 32).eval()
     with torch.no_grad():
-        assert torch.equal(network(mixture).gradient, network.gradient_of(mixture))
+        assert torch.equal(network(mixture).gradient, gradient_of(network, mixture))
 
 
 def test_the_additive_head_learns_where_an_edge_is_saturated():
@@ -58,7 +60,7 @@ def test_the_additive_head_learns_where_an_edge_is_saturated():
 
 def test_refuses_unknown_heads():
     with pytest.raises(ConfigError, match=r"net\.head=tanh is unknown: choose one of additive, sigmoid"):
-        build_network("gin", 1 / 32, head="tanh")
+        GiN(1 / 32, head="tanh")
 
 
 def test_the_encoder_has_its_own_width():
@@ -68,7 +70,7 @@ def test_the_encoder_has_its_own_width():
     assert network.iin.head[-1].in_channels == narrow.iin.head[-1].in_channels == 8
     assert network.gin.state_dict().keys() == narrow.gin.state_dict().keys()
     with torch.no_grad():
-        layers = build_network("crrn", 1 / 32, encoder_width=1 / 16).eval()(torch.rand(1, 3, 33, 47))
+        layers = CRRN(1 / 32, encoder_width=1 / 16).eval()(torch.rand(1, 3, 33, 47))
     assert layers.background.shape == (1, 3, 33, 47)
     with pytest.raises(ConfigError, match=r"net\.encoder_width=0 is not a width"):
         IiN(1 / 32, encoder_width=0)
@@ -78,7 +80,7 @@ def test_the_encoder_has_its_own_width():
 @pytest.mark.parametrize("training", [True, False])
 def test_an_untrained_network_is_the_identity(architecture, training):
     mixture = torch.rand(2, 3, 70, 65)
-    layers = build_network(architecture, 1 / 32).train(training)(mixture)
+    layers = named(architecture, 1 / 32).train(training)(mixture)
     assert torch.equal(layers.background, mixture)
     assert torch.equal(layers.reflection, torch.zeros_like(mixture))
 
@@ -122,18 +124,14 @@ def test_no_width_leaves_a_layer_without_channels():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_refuses_other_widths(architecture, width):
     with pytest.raises(ConfigError, match=r"net\.width="):
-        build_network(architecture, width)
-
-
-def test_refuses_unknown_architectures():
-    with pytest.raises(ConfigError, match=r"net\.architecture='unet' is unknown: choose one of crrn, iin, gin"):
-        build_network("unet")
+        named(architecture, width)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_config_rebuilds_the_structure(architecture):
-    network = build_network(architecture, 1 / 32)
-    again = build_network(**network.config)
+def test_the_record_rebuilds_the_structure(architecture):
+    network = named(architecture, 1 / 32)
+    again = build_network(record_of(network))
+    assert record_of(again) == record_of(network)
     assert type(again) is type(network)
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
 
@@ -141,7 +139,7 @@ def test_config_rebuilds_the_structure(architecture):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_channels_last_gives_the_same_result(trained, architecture):
     network = trained(architecture)
-    other = build_network(architecture, 1 / 32, channels_last=True).eval()
+    other = named(architecture, 1 / 32).to(memory_format=torch.channels_last).eval()
     other.load_state_dict(network.state_dict())
     network, other = network.double(), other.double()  # in double precision the order of sums is not seen
     weight = other.get_parameter("gin.encoder.0.1.0.weight" if architecture == "crrn" else _convolution(other))
@@ -158,11 +156,9 @@ def _convolution(network: nn.Module) -> str:
     return next(name for name, value in network.named_parameters() if value.dim() == 4 and value.shape[-1] > 1)
 
 
-def test_compile_keeps_the_keys_and_the_result(monkeypatch, trained):
-    plain = nn.Module.compile
-    monkeypatch.setattr(nn.Module, "compile", lambda self: plain(self, backend="eager"))
-    network, compiled = trained("gin"), build_network("gin", 1 / 32, compile=True).eval()
-    assert compiled._compiled_call_impl is not None
+def test_compile_keeps_the_keys_and_the_result(trained):
+    network, compiled = trained("gin"), GiN(1 / 32).eval()
+    compiled.compile(backend="eager")
     assert compiled.state_dict().keys() == network.state_dict().keys()
     compiled.load_state_dict(network.state_dict())
     mixture = torch.rand(1, 3, 33, 47)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from crrn.errors import CheckpointError, ConfigError
-from crrn.nets import Prediction, build_network, load_network, network_prediction, prediction_of, save_network
+from crrn.nets import GiN, Prediction, load_network, network_prediction, prediction_of, record_of, save_network
 from crrn.solvers import SOLVERS
 
 
@@ -37,7 +37,7 @@ def test_a_wrong_strength_is_refused(strength: Any) -> None:
 
 
 def test_settings_go_with_the_file(tmp_path: Path) -> None:
-    network = build_network("gin", 1 / 32)
+    network = GiN(1 / 32)
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     save_network(network, first, Prediction(224, 80))
     assert network_prediction(first) == prediction_of(load_network(first)) == Prediction(224, 80)
@@ -48,21 +48,21 @@ def test_settings_go_with_the_file(tmp_path: Path) -> None:
 
 def test_files_without_settings_have_the_defaults(tmp_path: Path) -> None:
     """Files of before, and training checkpoints."""
-    network = build_network("gin", 1 / 32)
+    network = GiN(1 / 32)
     save_network(network, tmp_path / "new.safetensors", Prediction(224, 80))
-    record = {"crrn": json.dumps({"net": network.config})}
+    record = {"crrn": json.dumps({"net": record_of(network)})}
     save_file(load_file(tmp_path / "new.safetensors"), tmp_path / "old.safetensors", record)
     state = {f"net.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"state_dict": state, "crrn": {"net": network.config}}, tmp_path / "last.ckpt")
+    torch.save({"state_dict": state, "crrn": {"net": record_of(network)}}, tmp_path / "last.ckpt")
     for name in ("old.safetensors", "last.ckpt"):
         assert network_prediction(tmp_path / name) == prediction_of(load_network(tmp_path / name)) == Prediction()
 
 
 @pytest.mark.parametrize("settings", [{"working_size": 3}, {"strength": 200}, {"speed": 1}, "fast"])
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path, settings: Any) -> None:
-    network = build_network("gin", 1 / 32)
+    network = GiN(1 / 32)
     save_network(network, tmp_path / "net.safetensors")
-    record = {"crrn": json.dumps({"net": network.config, "prediction": settings})}
+    record = {"crrn": json.dumps({"net": record_of(network), "prediction": settings})}
     save_file(load_file(tmp_path / "net.safetensors"), tmp_path / "odd.safetensors", record)
     with pytest.raises(CheckpointError, match=r"odd\.safetensors"):
         load_network(tmp_path / "odd.safetensors")

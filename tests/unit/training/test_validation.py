@@ -20,7 +20,7 @@ from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.metrics import gains, matched_gains, quality
 from crrn.mixing import Mixture
-from crrn.nets import Network, build_network
+from crrn.nets import IiN, Network
 from crrn.training import Logging, RunDirectory, Stage, standard_callbacks, train_stages
 from crrn.training.early_stopping import Patience
 from crrn.training.optimizers import Optimizer
@@ -61,7 +61,7 @@ class Data(L.LightningDataModule):
 
 def network() -> Network:
     torch.manual_seed(0)
-    return build_network("iin", 1 / 32)
+    return IiN(1 / 32)
 
 
 def fit(folder: Path, pairs: bool = True, resume: str | None = None, **settings) -> tuple[Network, dict[str, float]]:

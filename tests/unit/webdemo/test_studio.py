@@ -12,14 +12,14 @@ from PIL import Image
 from tests.conftest import write_photo
 
 from crrn.errors import ConfigError, DataError
-from crrn.nets import Prediction, build_network, save_network
+from crrn.nets import CRRN, GiN, Prediction, save_network
 from crrn.webdemo.studio import KEEP_SECONDS, PREVIEW_SIDE, Studio, visible_gain
 
 
 @pytest.fixture
 def studio(tmp_path):
     """The identity, a solver and an untrained network, up to 4 megapixels."""
-    save_network(build_network("crrn", 1 / 32), tmp_path / "small.safetensors")
+    save_network(CRRN(1 / 32), tmp_path / "small.safetensors")
     (tmp_path / "results").mkdir()
     return Studio(["identity", "yl19", str(tmp_path / "small.safetensors")], tmp_path / "results", 4)
 
@@ -114,7 +114,7 @@ def test_another_strength_needs_no_remover(studio, tmp_path, monkeypatch):
 
 
 def test_the_first_strength_is_the_networks_own(tmp_path):
-    network = build_network("crrn", 1 / 32)
+    network = CRRN(1 / 32)
     torch.nn.init.constant_(network.iin.head[-1].bias, 0.2)
     save_network(network, tmp_path / "own.safetensors", Prediction(32, 50))
     (tmp_path / "results").mkdir()
@@ -158,7 +158,7 @@ def test_what_cannot_be_offered(tmp_path):
             Studio(removers, tmp_path, 4)
     with pytest.raises(ConfigError, match="max_megapixels=0"):
         Studio(["yl19"], tmp_path, 0)
-    save_network(build_network("gin", 1 / 32), tmp_path / "gin.safetensors")
+    save_network(GiN(1 / 32), tmp_path / "gin.safetensors")
     with pytest.raises(ConfigError, match="estimates no background"):
         Studio([str(tmp_path / "gin.safetensors")], tmp_path, 4)
 

@@ -12,6 +12,7 @@ from crrn.evaluation.report.sources import Evaluated, Trained
 from crrn.evaluation.store import WITHOUT_TRUTH
 from crrn.evaluation.tables import Grid
 from crrn.metrics.gain import HARM_RATE
+from crrn.nets.record import describe
 
 OVERVIEW = ("psnr", "ssim", "gain_psnr", "matched_gain_psnr", HARM_RATE, *WITHOUT_TRUTH)
 """What stands side by side for all protocols: what (nearly) every protocol has."""
@@ -113,10 +114,10 @@ def runs_grid(runs: Sequence[Trained]) -> Grid | None:
 def describe_run(run: Trained) -> str:
     """Network, schedule and data of a run in one line."""
     config, data = run.record["config"], run.record.get("data", {})
-    net, batches = config["net"], config["data"]["batches"]
+    batches = config["data"]["batches"]
     stages = ", ".join(f"{stage} {config['stages'][stage]['epochs']} epochs" for stage in config["stages"]["order"])
     parts = [
-        f"{net.get('architecture')} at width {net.get('width', 1):g}",
+        describe(config["net"]),
         f"ablation {config['ablation']}" if config["ablation"] != "none" else "",
         ", ".join(f"{part} begins with given weights" for part in run.record.get("init") or ()),
         f"{stages} of {batches['samples_per_epoch']} samples, batches of {batches['batch_size']}",

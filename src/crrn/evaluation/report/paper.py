@@ -17,6 +17,7 @@ from crrn.evaluation.labels import LABELS
 from crrn.evaluation.report.sources import Evaluated
 from crrn.evaluation.tables import Grid
 from crrn.metrics.masks import DERIVED
+from crrn.nets.record import TARGET, upgraded
 from crrn.records import read_json
 
 METRICS = ("ssim", "si", "ssim_r", "si_r")
@@ -71,7 +72,7 @@ def paper_rows(name: Any) -> tuple[str, ...]:
     for folder in (path, path.parent, path.parent.parent):
         if (folder / "run.json").is_file():
             config = read_json(folder / "run.json", {"config": {"net": dict, "ablation": str}})["config"]
-            if config["net"].get("architecture") in ("crrn", "iin"):
+            if upgraded(config["net"]).get(TARGET) in ("crrn.nets.CRRN", "crrn.nets.IiN"):
                 return ABLATION_ROWS.get(config["ablation"], ())
     return ()
 
