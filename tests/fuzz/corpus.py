@@ -17,7 +17,7 @@ import torch
 from PIL import ExifTags, Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from crrn.nets import build_network
+from crrn.nets import CRRN, CEILNet, GiN, record_of
 from crrn.nets.weights import network_bytes
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -130,14 +130,14 @@ def photos(kind: str) -> list[bytes]:
 def weights() -> list[bytes]:
     """Networks as safetensors."""
     torch.manual_seed(0)
-    networks = [build_network(name, 0.03) for name in ("gin", "crrn", "ceilnet")]
+    networks = [GiN(0.03), CRRN(0.03), CEILNet(0.03)]
     return [*map(network_bytes, networks), network_bytes(networks[0], torch.int8)]
 
 
 def checkpoint() -> dict[str, Any]:
     """What a training checkpoint holds."""
     torch.manual_seed(0)
-    network = build_network("gin", 0.03)
+    network = GiN(0.03)
     state = {f"net.{name}": value for name, value in network.state_dict().items()}
     return {
         "epoch": 1,
@@ -147,7 +147,7 @@ def checkpoint() -> dict[str, Any]:
         "callbacks": {"Checkpoints": {"best": 0.5, "metrics": {"val/gradient_si": 0.5}}},
         "optimizer_states": [{"state": {}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]}],
         "lr_schedulers": [],
-        "crrn": {"net": network.config},
+        "crrn": {"net": record_of(network)},
     }
 
 
@@ -192,7 +192,7 @@ def tarred(members: dict[str, bytes], mode: str) -> bytes:
 def run_directory() -> dict[str, bytes]:
     """The files of a finished run, by their paths in its folder."""
     config = {
-        "net": {"architecture": "gin", "width": 0.03, "encoder_weights": None},
+        "net": {"_target_": "crrn.nets.GiN", "width": 0.03, "head": "additive"},
         "data": {"batches": {"samples_per_epoch": 10, "batch_size": 2}},
         "stages": {"order": ["gin"], "gin": {"epochs": 2}},
         "ablation": "none",

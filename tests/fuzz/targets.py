@@ -26,7 +26,7 @@ from crrn.evaluation.report.content import gather
 from crrn.evaluation.report.write import write_report
 from crrn.inference.batch import RECORD, Job, Record
 from crrn.inference.photo import read_photo, write_photo
-from crrn.nets import network_config
+from crrn.nets import network_record
 from crrn.removers import load_remover, remover_digest, remover_prediction
 from tests.fuzz import corpus
 from tests.fuzz.mutate import Rng, mutated, mutated_json, mutated_value, with_png_checksums
@@ -166,7 +166,7 @@ def broken_checkpoint(rng: Rng, content: dict[str, Any]) -> bytes:
 def read_network(path: Path, output: Path) -> None:
     """As predict, export and the page load it; a network that is taken is used once."""
     with _refusable():
-        network_config(path)
+        network_record(path)
     with _refusable():
         remover_prediction(str(path))
     remover_digest(str(path))

@@ -15,7 +15,7 @@ from tests.integration.conftest import Outcome, tiny
 
 Train = Callable[..., Outcome]
 
-GIN = ("stages=gin", "net.architecture=gin", "logging.checkpoint_every_n_steps=1")
+GIN = ("stages=gin", "net=gin", "logging.checkpoint_every_n_steps=1")
 
 
 def rows(path: Path) -> list[dict[str, str]]:

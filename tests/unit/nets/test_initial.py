@@ -203,7 +203,11 @@ def test_what_does_not_fit_is_said_in_one_sentence(trained, files, tmp_path, wid
         (CRRN(WIDTH), {"gin": empty}, "holds no gin"),
         (GiN(1 / 16), {"net": path}, "_target_=crrn.nets.CRRN, the run has _target_=crrn.nets.GiN"),
         (CRRN(1 / 16), {"gin": path}, "width=0.03125, the run has width=0.0625"),
-        (wide, {"encoder": other}, r"25 of 28 weights do not fit, first encoder.features.0.bias, which has the shape \(32,\)"),
+        (
+            wide,
+            {"encoder": other},
+            r"25 of 28 weights do not fit, first encoder.features.0.bias, which has the shape \(32,\)",
+        ),
         (GiN(WIDTH), {"encoder.0": files["whole.pth"]}, "holds no encoder.0"),
     ):
         with pytest.raises(WeightsError, match=words):
