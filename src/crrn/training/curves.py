@@ -16,10 +16,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
+from torch import Tensor, nn
 
 from crrn.files import append, write_atomically
 from crrn.layers import Layers
+from crrn.nets.network import training_estimate
 from crrn.training.background import Reading, background
 from crrn.training.counters import Counters, measured_peak, training_flops
 from crrn.training.fingerprints import step_fingerprint
@@ -214,9 +215,8 @@ def step_flops(module: StageTraining, height: int, width: int) -> float:
     return training_flops(module.net, _forward, height, width)
 
 
-def _forward(net: Any, images: Tensor) -> Layers:
-    layers: Layers = net.training_forward(images, images)
-    return layers
+def _forward(net: nn.Module, images: Tensor) -> Layers:
+    return training_estimate(net, images, images)
 
 
 def takes_step(trainer: L.Trainer, batch_idx: int) -> bool:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from crrn.nets import build_network
+from crrn.nets import CRRN
 from crrn.training import counters
 from crrn.training.counters import Counters, product_rate, training_flops
 from crrn.training.summary import speed_lines
@@ -37,7 +37,7 @@ def test_rates_and_shares_are_those_since_the_last_row(monkeypatch: pytest.Monke
 
 def test_a_step_is_a_forward_pass_and_two_more() -> None:
     """The paper's network at width 1: 92 GFLOP forward at 224x288; its first layers need no gradient of the image."""
-    flops = training_flops(build_network("crrn", 1.0), forward, 224, 288)
+    flops = training_flops(CRRN(1.0), forward, 224, 288)
     assert flops == pytest.approx(3 * 92e9, rel=0.02) and flops < 3 * 92.5e9
 
 

@@ -16,7 +16,8 @@ from crrn.data.device import DevicePhotos
 from crrn.data.plan import Geometry
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
-from crrn.nets import build_network
+from crrn.nets import CRRN
+from crrn.nets.network import gradient_of
 from crrn.training.ema import EMA
 from crrn.training.guards import NonFinite
 
@@ -118,7 +119,7 @@ def test_a_step_of_network_loss_guard_optimizer_and_average(policy: str, monkeyp
     # What is read later is copied to pinned memory, which needs a real GPU.
     monkeypatch.setattr("crrn.training.guards.Reading", lambda values: SimpleNamespace(get=values.cpu))
     with fake_cuda():
-        net = build_network("crrn", width=0.05)
+        net = CRRN(width=0.05)
         net.train()
         module: Any = SimpleNamespace(
             parameters=net.parameters,
@@ -137,7 +138,7 @@ def test_a_step_of_network_loss_guard_optimizer_and_average(policy: str, monkeyp
             batch = mixing.Mixture(*torch.rand(3, 2, 3, 64, 64), known)
             with Watch():
                 guard.before(net)
-                targets = Layers(batch.background, batch.reflection, net.gradient_of(batch.background))
+                targets = Layers(batch.background, batch.reflection, gradient_of(net, batch.background))
                 loss, terms = LOSS(net(batch.mixture), targets, batch)
                 guard.after(torch.stack([loss.detach(), *terms.values()]))
                 # In place of the backward pass, which needs a real GPU; tests/gpu has it.
