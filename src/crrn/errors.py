@@ -18,7 +18,7 @@ class DataError(CrrnError):
 
 
 class WeightsError(CrrnError):
-    """Pretrained encoder weights cannot be had or do not fit."""
+    """Weights to begin a training with cannot be had or do not fit."""
 
 
 class CheckpointError(CrrnError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,15 @@ from typing import IO, Any
 from crrn.errors import RunError
 
 TEMPORARY = ".tmp"
+
+
+def file_digest(path: Path) -> str:
+    """16 hex digits of the file's bytes, by BLAKE2b."""
+    digest = hashlib.blake2b(digest_size=8)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from crrn.errors import ConfigError
+from crrn.files import file_digest
 from crrn.nets import Prediction, load_network, network_prediction
 from crrn.solvers import SOLVERS
 
@@ -93,16 +94,12 @@ def remover_label(name: RemoverName) -> str:
 
 def remover_digest(name: RemoverName) -> str:
     """16 hex digits that change with the remover: of a checkpoint's bytes, or of a solver's name and options."""
-    digest = hashlib.blake2b(digest_size=8)
     if isinstance(name, str) and name not in SOLVERS:
         path = checkpoint_path(name)
         if path.is_file():
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            return digest.hexdigest()
-    digest.update(repr(sorted(name.items()) if isinstance(name, Mapping) else name).encode())
-    return digest.hexdigest()
+            return file_digest(path)
+    said = repr(sorted(name.items()) if isinstance(name, Mapping) else name)
+    return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
 
 def choose_device(name: str) -> str:

@@ -37,7 +37,7 @@ def tiny(photos: Path, *overrides: str) -> list[str]:
         "data.validation.mixtures=3",
         "data.validation.size=32x48",
         "net.width=0.05",
-        "net.encoder_weights=null",
+        "init=null",
         "trainer.accelerator=cpu",
         "watching.curves_every_n_steps=1",
         *overrides,

@@ -9,10 +9,10 @@ from crrn.nets import build_network
 
 
 def plain_network(
-    architecture: str, width: float, encoder_weights: str | None, channels_last: bool, compile: bool
+    architecture: str, width: float, encoder_width: float | None, head: str, channels_last: bool, compile: bool
 ) -> Remover:
     """The network of the same settings with normalisation over each image's channels instead of over the batch."""
-    network = build_network(architecture, width, encoder_weights, channels_last, compile)
+    network = build_network(architecture, width, encoder_width, head, channels_last, compile)
     for module in network.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):

@@ -123,7 +123,7 @@ def test_a_stage_alone_and_the_weights_as_a_remover(
         (["stages.order=[edge]"], ["stages.order.edge", "edges"]),
         (["+stages.edgs.epochs=1"], ["stages.edgs", "edges"]),
         (["net.architecture=crrn"], ["'edges'", "crrn", "[gin,joint]"]),
-        (["gin_checkpoint=x.ckpt"], ["gin_checkpoint", "ceilnet"]),
+        (["init={gin: x.ckpt}"], ["gin", "edge_net, image_net"]),
     ],
 )
 def test_wrong_stages_are_answered_by_one_sentence(

@@ -64,7 +64,7 @@ def test_a_dry_run_trains_nothing(train: Train, photos: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("debug", ["fast", "profile"])
 def test_debugging_configs_run(train: Train, photos: Path, tmp_path: Path, debug: str) -> None:
     data = [o for o in tiny(photos) if not o.startswith("net.")]
-    outcome = train(*data, f"debug={debug}", "net.width=0.05", "net.encoder_weights=null")
+    outcome = train(*data, f"debug={debug}", "net.width=0.05", "init=null")
     assert outcome.status == 0, outcome.err
     (run,) = (tmp_path / "runs/debug").iterdir()
     assert (run / "weights.safetensors").exists()

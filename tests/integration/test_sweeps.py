@@ -49,7 +49,7 @@ def test_eight_jobs_are_eight_runs(zygote: Zygote, photos: Path) -> None:
     sweep = zygote.folder / "runs/sweeps/eight"
     runs = [OfflineRun(folder) for folder in sorted(sweep.glob("*/wandb/offline-run-*"))]
     assert len({run.run.run_id for run in runs}) == len({run.run.display_name for run in runs}) == len(runs) == 8
-    assert {(run.config["seed"], run.config["optimizer"]["_target_"]) for run in runs} == {
+    assert {(run.config["seed"], run.config["optimizer"]["algorithm"]) for run in runs} == {
         (seed, f"torch.optim.{name}") for seed in (1, 2, 3, 4) for name in ("Adam", "AdamW")
     }
     for run in runs:

@@ -15,10 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import crrn
+from crrn.files import file_digest
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
-from crrn.nets import build_network
-from crrn.training import StageTraining
+from crrn.nets import build_network, save_network
+from crrn.training import Optimizer, StageTraining
 from crrn.training.schedules import multistep
 from tests.integration.conftest import ROOT, SHORT, Outcome, tiny
 
@@ -66,7 +67,7 @@ def test_both_stages_leave_a_complete_run_directory(train: Train, photos: Path, 
         assert panel.width == 7 * (48 * 5 + 4) + 4
 
     network = crrn.load(run / "weights.safetensors")
-    assert network.config == {"architecture": "crrn", "width": 0.05}
+    assert network.config == {"architecture": "crrn", "width": 0.05, "encoder_width": 0.05, "head": "additive"}
     estimate = network(torch.rand(1, 3, 40, 50))
     assert estimate.background.shape == (1, 3, 40, 50)
     last = torch.load(run / "joint" / "last.ckpt", weights_only=True)["state_dict"]
@@ -109,17 +110,66 @@ def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp
         "stages.joint.learning_rate=1e-12",
         "name=joint",
     )
-    outcome = train(*tiny(photos, *joint, f"gin_checkpoint={checkpoint}"))
+    outcome = train(*tiny(photos, *joint, f"init={{gin: {checkpoint}}}"))
     assert outcome.status == 0, outcome.err
     assert not (tmp_path / "runs/joint/gin").exists()
     before, after = crrn.load(checkpoint), crrn.load(tmp_path / "runs/joint/weights.safetensors").gin
     for name, value in before.named_parameters():
         torch.testing.assert_close(dict(after.named_parameters())[name], value, atol=1e-9, rtol=0)
+    noted = json.loads((tmp_path / "runs/joint/run.json").read_text())["init"]
+    assert noted == {"gin": {"source": str(checkpoint), "digest": file_digest(checkpoint)}}
 
-    other_width = train(*tiny(photos, *joint, f"gin_checkpoint={checkpoint}", "net.width=0.1", "name=wide"))
-    assert other_width.status == 1 and "width 0.05" in other_width.err and "width 0.1" in other_width.err
-    missing = train(*tiny(photos, *joint, "gin_checkpoint=nowhere.ckpt", "name=missing"))
+    other_width = train(*tiny(photos, *joint, f"init={{gin: {checkpoint}}}", "net.width=0.1", "name=wide"))
+    assert other_width.status == 1 and "width=0.05" in other_width.err and "width=0.1" in other_width.err
+    missing = train(*tiny(photos, *joint, "init={gin: nowhere.ckpt}", "name=missing"))
     assert missing.status == 1 and "nowhere.ckpt" in missing.err
+
+
+def test_a_resumed_run_keeps_what_it_began_with(
+    train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its first stage, it needs the file no more for its second, and ends as one that was not stopped."""
+    torch.manual_seed(1)
+    save_network(build_network("crrn", width=0.05), tmp_path / "given.safetensors")
+    both = tiny(photos, *SHORT, "init={iin.encoder: given.safetensors}", "watching.checkpoint_every_n_steps=1")
+    assert train(*both, "name=whole").status == 0
+    with monkeypatch.context() as patched:
+        training_step = StageTraining.training_step
+
+        def stop_at_step_2(self: StageTraining, batch: Mixture, batch_idx: int) -> torch.Tensor:
+            if self.trainer.global_step == 2:
+                raise Stopped
+            return training_step(self, batch, batch_idx)
+
+        patched.setattr(StageTraining, "training_step", stop_at_step_2)
+        assert train(*both, "name=stopped").status != 0
+    begun = load_file(tmp_path / "runs/stopped/init.safetensors")
+    given = load_file(tmp_path / "given.safetensors")
+    assert {name: value for name, value in given.items() if name.startswith("iin.encoder.")}.keys() == begun.keys()
+    assert all(torch.equal(given[name], value) for name, value in begun.items())
+    (tmp_path / "given.safetensors").unlink()
+    assert train(*both, "name=stopped", "resume=auto").status == 0
+    whole, resumed = (load_file(tmp_path / "runs" / name / "weights.safetensors") for name in ("whole", "stopped"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_frozen_encoder_stays_as_it_is(train: Train, photos: Path, tmp_path: Path) -> None:
+    settings = tiny(photos, *SHORT, "optimizer=adamw", "optimizer.weight_decay=0.1", "ema_decay=0.9")
+    freeze = ("optimizer.freeze=[iin.encoder,gin.bridge]", "+optimizer.lr_mult={iin.head: 0.1}")
+    assert train(*settings, *freeze, "name=frozen").status == 0
+    assert train(*settings, "stages=gin", "name=begin", "stages.gin.learning_rate=1e-12").status == 0
+    began, ended = (load_file(tmp_path / "runs" / name / "weights.safetensors") for name in ("begin", "frozen"))
+    for name, value in ended.items():
+        if name.startswith(("iin.encoder.", "gin.bridge.")):
+            assert torch.equal(value, began[name]) or "gin.bridge.1" in name, name
+    bridge = "gin.bridge.1.running_mean"
+    assert torch.equal(ended[bridge], torch.zeros_like(ended[bridge]))  # batch statistics as at the start
+    assert not torch.equal(ended["iin.head.0.0.weight"], began["iin.head.0.0.weight"])
+    checkpoint = torch.load(tmp_path / "runs/frozen/joint/last.ckpt", weights_only=True)
+    rates = [group["lr"] for group in checkpoint["optimizer_states"][0]["param_groups"]]
+    assert rates[1] == pytest.approx(0.1 * rates[0])
+    other = train(*settings, "name=frozen", "resume=runs/frozen/joint/last.ckpt")
+    assert other.status == 1 and "optimizer.freeze=[iin.encoder,gin.bridge]" in other.err
 
 
 def test_table_2_is_one_multirun(train: Train, photos: Path, tmp_path: Path) -> None:
@@ -171,7 +221,18 @@ ERRORS = [
     ("stage without its part", ["ablation=gin_only", "stages=joint"], ["joint", "gin"]),
     ("architecture", ["net.architecture=unet"], ["unet"]),
     ("a term without its layer", ["net.architecture=iin", "stages=joint"], ["gradient"]),
-    ("encoder at another width", ["net.encoder_weights=imagenet"], ["net.encoder_weights=null"]),
+    ("encoder at another width", ["init=imagenet"], ["net.encoder_width=1", "init=null"]),
+    ("the setting of before for an encoder", ["net.encoder_weights=null"], ["init={iin.encoder: imagenet}"]),
+    ("the setting of before for GiN", ["gin_checkpoint=x.ckpt"], ["gin_checkpoint is now init={gin: PATH}"]),
+    ("a path without its part", ["init=x.ckpt"], ["init={net: x.ckpt}"]),
+    ("a part that is not there", ["init={encoder: x.ckpt}"], ["encoder", "gin, iin"]),
+    ("a frozen module that is not there", ["optimizer.freeze=[encoder]"], ["encoder", "optimizer.freeze", "gin, iin"]),
+    ("a frozen module of another stage", ["stages=gin", "optimizer.freeze=[iin.encoder]"], ["iin.encoder"]),
+    ("a name for a list", ["optimizer.freeze=gin"], ["optimizer.freeze=[gin]"]),
+    ("all frozen", ["optimizer.freeze=[gin]"], ["nothing to train in stage gin"]),
+    ("a factor that is none", ["+optimizer.lr_mult={gin: 0}"], ["optimizer.freeze=[gin]"]),
+    ("an unknown optimizer", ["optimizer.algorithm=torch.optim.Adan"], ["torch.optim.Adan", "torch.optim.AdamW"]),
+    ("an optimizer's setting", ["+optimizer.weight_dacay=1"], ["weight_dacay"]),
     ("ema", ["ema_decay=2"], ["ema_decay"]),
 ]
 
@@ -236,16 +297,18 @@ def test_each_stage_trains_its_parameters_and_no_other(photos: Path, tmp_path: P
         (net.stages()["gin"], ReconstructionLoss(gradient={"si": 1.0})),
         (net.stages()["joint"], ReconstructionLoss({"ssim": 0.8, "l1": 1.0}, {"ssim": 1.0}, {"si": 1.0})),
     ):
-        # the head starts at zero, which keeps gradients from what lies before it at the very first step
-        torch.nn.init.normal_(net.iin.head[-1].weight, std=0.01)
+        # the heads start at zero, which keeps gradients from what lies before it at the very first step
+        for output in (net.iin.head[-1], net.gin.output):
+            torch.nn.init.normal_(output.weight, std=0.01)
         net.zero_grad()
-        module = StageTraining(part, loss, torch.optim.Adam, 1e-3, multistep)
+        optimizer = Optimizer("torch.optim.Adam")
+        module = StageTraining(part, loss, optimizer, 1e-3, multistep)
         batch = Mixture(*torch.rand(3, 2, 3, 64, 64))
         module.loss(module(batch.mixture), module.targets(batch))[0].backward()
         trained = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
         assert trained == {name for name, _ in net.named_parameters() if part is net or name.startswith("gin.")}
         assert all(parameter.grad.isfinite().all() and parameter.grad.any() for parameter in part.parameters())
-        optimized = {id(p) for group in torch.optim.Adam(module.net.parameters()).param_groups for p in group["params"]}
+        optimized = {id(p) for group in optimizer(module.net, 1e-3).param_groups for p in group["params"]}
         assert optimized == {id(parameter) for parameter in part.parameters()}
 
 

@@ -31,7 +31,7 @@ from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture, PaperMixing
 from crrn.nets import build_network
-from crrn.training import RunDirectory, Stage, Watching, train_stages
+from crrn.training import Optimizer, RunDirectory, Stage, Watching, train_stages
 from crrn.training.schedules import multistep
 
 OURS, BARE = "crrn-train", "bare loop"
@@ -222,7 +222,14 @@ def train(net: Any, data: MixtureDataModule, folder: Path, watching: Watching, *
         warnings.filterwarnings("ignore", ".*does not have many workers")
         warnings.filterwarnings("ignore", "It is recommended to use .self.log")
         train_stages(
-            net, {"joint": stage}, data, torch.optim.Adam, trainer, run, watching=watching, callbacks=callbacks
+            net,
+            {"joint": stage},
+            data,
+            Optimizer("torch.optim.Adam"),
+            trainer,
+            run,
+            watching=watching,
+            callbacks=callbacks,
         )
 
 

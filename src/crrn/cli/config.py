@@ -24,6 +24,14 @@ from crrn.errors import ConfigError, CrrnError
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
+REPLACED = {
+    "net.encoder_weights": "init={iin.encoder: imagenet}, init={iin.encoder: PATH} or init=null",
+    "gin_checkpoint": "init={gin: PATH}",
+    "optimizer._partial_": "left out: optimizer.algorithm names torch's class",
+}
+"""Settings of before, and what is written instead."""
+
+
 def config_folder() -> Path:
     """The folder of the YAML files: inside an installed package, or at the root of a checkout."""
     package = Path(__file__).resolve().parents[1]
@@ -146,9 +154,20 @@ def refuse_unknown(node: dict[Any, Any], known: list[str], path: str, taker: str
     for key in node:
         if key not in known and key not in INSTANTIATE_KEYS:
             where = f"{path}.{key}" if path else key
+            if where in REPLACED:
+                raise ConfigError(f"{where} is now {REPLACED[where]}.")
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"{taker} takes {', '.join(known)}."
             raise ConfigError(f"Unknown setting {where}; {hint}")
+
+
+def refuse_replaced(arguments: Sequence[str]) -> None:
+    """Ends the command where an argument names a setting of before: Hydra would only say that there is none."""
+    for argument in arguments:
+        setting = argument.lstrip("+~").partition("=")[0]
+        if setting in REPLACED:
+            print(f"error: {setting} is now {REPLACED[setting]}.", file=sys.stderr)
+            sys.exit(1)
 
 
 def build(node: Any, path: str) -> Any:

@@ -28,6 +28,7 @@ from crrn.cli.config import (
     config_folder,
     known_stages,
     process_rank,
+    refuse_replaced,
     refuse_unknown,
     register_resolvers,
     settings_of,
@@ -45,6 +46,7 @@ def main() -> None:
     """The command. Exits with status 1 if a job failed."""
     failures: list[CrrnError] = []
     SweepCallback.failed = 0
+    refuse_replaced(sys.argv[1:])
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(
         partial(job, failures=failures)
     )()
@@ -106,7 +108,7 @@ def train(
     ablation: str,
     seed: int,
     resume: str | None,
-    gin_checkpoint: str | None,
+    init: str | dict[str, str | None] | None,
     ema_decay: float | None,
     non_finite: str,
     net: dict[str, Any],
@@ -154,9 +156,10 @@ def train(
     built_stages = {stage: build(stages[stage], f"stages.{stage}") for stage in stages["order"]}
     if dry_run:
         show_dry_run(
-            build({**net, "encoder_weights": None}, "net"),
+            build(net, "net"),
             built_stages,
             build(data, "data"),
+            build(optimizer, "optimizer"),
             trainer["devices"],
             trainer["accumulate_grad_batches"],
         )
@@ -178,7 +181,7 @@ def train(
             watching=build(watching, "watching"),
             ema_decay=ema_decay,
             loggers={key: build(node, f"logger.{key}") for key, node in logger.items()},
-            gin_checkpoint=gin_checkpoint,
+            init=init,
             non_finite=non_finite,
             callbacks=[build(pruning, "pruning")] if pruning else [],
         )

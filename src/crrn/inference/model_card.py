@@ -215,7 +215,7 @@ def _training(run: dict[str, Any]) -> list[str]:
         "seed": config.get("seed"),
         "ablation": config.get("ablation"),
         "mixing": _values(config.get("mixing")),
-        "encoder weights": _encoder(config.get("net", {}).get("encoder_weights")),
+        "first weights": _first_weights(run),
         "sizes": batches.get("sizes"),
         "batch size": batches.get("batch_size"),
         "samples per epoch": batches.get("samples_per_epoch"),
@@ -283,8 +283,14 @@ def _licence(licence: str | None) -> str:
     return f"The licence of the weights is not stated; the photos that they were trained on may limit it. {code}"
 
 
-def _encoder(value: Any) -> str:
-    return {None: "random at the start", "imagenet": "ImageNet at the start"}.get(value, "from a file")
+def _first_weights(run: dict[str, Any]) -> str:
+    """Which parts began with the weights of a file, without its path."""
+    sources = run.get("init") or {}
+    texts = [
+        f"{part} of {'ImageNet' if given['source'] == 'imagenet' else 'a file'} (digest {given['digest']})"
+        for part, given in sources.items()
+    ]
+    return ", ".join([*texts, "the rest random"] if texts and "net" not in sources else texts) or "random"
 
 
 def _values(node: Any) -> Any:

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from crrn.errors import ConfigError
 
 
-def scaled(channels: int, width: float) -> int:
-    """A channel count times the network's width, rounded, at least 1; ConfigError where the width is not positive."""
+def scaled(channels: int, width: float, setting: str = "net.width") -> int:
+    """A channel count times a width, rounded, at least 1; ConfigError where the width, of that setting, is not
+    positive.
+    """
     if not (width > 0 and math.isfinite(width)):
-        raise ConfigError(f"net.width={width} is not a width: give a positive number, 1.0 for the paper's network")
+        raise ConfigError(f"{setting}={width} is not a width: give a positive number, 1.0 for the paper's network")
     return max(1, round(channels * width))
 
 

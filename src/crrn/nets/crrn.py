@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from torch import Tensor
 
 from crrn.image.padding import crop, pad_to_multiple
@@ -20,20 +18,21 @@ class CRRN(Network):
 
     Args:
         width: factor of every channel count; 1.0 is the paper's network, 59.8 M parameters.
-        encoder_weights: "imagenet", a path, or None for a random encoder; see `crrn.nets.vgg.VGG16`.
+        encoder_width: the factor for IiN's VGG16 encoder alone; None: `width`. At 1.0 the encoder can start from
+            ImageNet weights, whatever the width of the rest.
+        head: of GiN, "additive" or "sigmoid"; see `GiN`.
 
     Raises:
-        ConfigError: the width is not positive.
-        WeightsError: the encoder weights cannot be had or do not fit.
+        ConfigError: a width is not positive, or the head is unknown.
     """
 
     estimates = Layers._fields
 
-    def __init__(self, width: float = 1.0, encoder_weights: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, width: float = 1.0, encoder_width: float | None = None, head: str = "additive") -> None:
         super().__init__()
-        self.config = {"architecture": "crrn", "width": float(width)}
-        self.gin = GiN(width)
-        self.iin = IiN(width, encoder_weights, gradient_features=True)
+        self.gin = GiN(width, head)
+        self.iin = IiN(width, encoder_width, gradient_features=True)
+        self.config = {**self.iin.config, "architecture": "crrn", "head": head}
 
     def stages(self) -> dict[str, Network]:
         """GiN alone, then the whole network (paper Sec. 4.3)."""
@@ -50,7 +49,8 @@ class CRRN(Network):
             Layers of the mixture's size and dtype. Before any training the background is the mixture itself.
         """
         height, width = mixture.shape[-2:]
-        mixture = pad_to_multiple(mixture, MULTIPLE)
-        gradient, features = self.gin.infer(mixture)
-        background, reflection = self.iin.infer(mixture, features)
-        return Layers(*(crop(layer, height, width) for layer in (background, reflection, gradient)))
+        padded = pad_to_multiple(mixture, MULTIPLE)
+        output, features = self.gin.infer(padded)
+        background, reflection = self.iin.infer(padded, features)
+        background, reflection, output = (crop(layer, height, width) for layer in (background, reflection, output))
+        return Layers(background, reflection, self.gin.finish(output, mixture))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import torch
@@ -35,13 +34,12 @@ class IiN(Network):
 
     Args:
         width: factor of every channel count; 1.0 is the paper's network, 39.9 M parameters with gradient features.
-        encoder_weights: "imagenet", a path, or None for a random encoder; see `crrn.nets.vgg.VGG16`.
+        encoder_width: the factor for the VGG16 encoder alone; None: `width`.
         gradient_features: whether GiN's five decoder features are given to `forward` and concatenated. False is the
             ablation "IiN only": the concatenations shrink by GiN's widths.
 
     Raises:
-        ConfigError: the width is not positive.
-        WeightsError: the encoder weights cannot be had or do not fit.
+        ConfigError: a width is not positive.
     """
 
     estimates = ("background", "reflection")
@@ -49,17 +47,18 @@ class IiN(Network):
     def __init__(
         self,
         width: float = 1.0,
-        encoder_weights: str | os.PathLike[str] | None = None,
+        encoder_width: float | None = None,
         gradient_features: bool = False,
     ) -> None:
         super().__init__()
-        self.config = {"architecture": "iin", "width": float(width)}
+        ups = [PARALLEL * scaled(channels, width) for channels in UPSAMPLING]
+        encoder_width = width if encoder_width is None else encoder_width
+        self.config = {"architecture": "iin", "width": float(width), "encoder_width": float(encoder_width)}
         self.gradient_features = gradient_features
-        self.encoder = VGG16(width, encoder_weights)
+        self.encoder = VGG16(encoder_width)
         taps = self.encoder.channels
         guides = [scaled(channels, width) if gradient_features else 0 for channels in FEATURES]
         skips = [tap + guide for tap, guide in zip((*taps[-2::-1], 0), guides, strict=True)]
-        ups = [PARALLEL * scaled(channels, width) for channels in UPSAMPLING]
 
         self.bottleneck = conv(taps[-1], scaled(256, width), 3)
         self.feature_a = _feature(scaled(256, width), FEATURE_A, width)

@@ -16,7 +16,7 @@ from torch import Tensor
 from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
 from crrn.layers import Remover
-from crrn.nets.build import build_network
+from crrn.nets.build import build_network, upgraded
 from crrn.nets.int8 import from_int8, to_int8
 from crrn.nets.prediction import Prediction, prediction_from, prediction_of, set_prediction
 from crrn.nets.state import mismatches
@@ -87,7 +87,7 @@ def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu
     """
     path = Path(path)
     config, prediction, state = _read(path)
-    network = _skeleton(path, config)
+    network = skeleton(config, path)
     wrong = mismatches(network.state_dict(), state)
     if wrong:
         raise CheckpointError(
@@ -100,10 +100,10 @@ def load_network(path: str | os.PathLike[str], device: str | torch.device = "cpu
 
 
 def network_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The config {"architecture": ..., "width": ...} of the network in a file; CheckpointError as in `load_network`."""
+    """The config {"architecture": ..., ...} of the network in a file; CheckpointError as in `load_network`."""
     path = Path(path)
     config, _, _ = _read(path, weights=False)
-    _skeleton(path, config)
+    skeleton(config, path)
     return config
 
 
@@ -112,54 +112,82 @@ def network_prediction(path: str | os.PathLike[str]) -> Prediction:
     return _read(Path(path), weights=False)[1]
 
 
+def read_weights(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    """What any file of weights holds: the config of its network, None where crrn did not write it, and the weights.
+
+    Args:
+        path: a file of `save_network`, a training checkpoint, or a state dict as .safetensors or by ``torch.save``.
+
+    Raises:
+        CheckpointError: the file is torn or of another kind.
+    """
+    record, state = (_read_safetensors if path.suffix == ".safetensors" else _read_pickle)(path)
+    try:
+        return upgraded(dict(record["net"])), from_int8(state)
+    except (KeyError, TypeError, ValueError):
+        return None, state
+
+
 def _read(path: Path, weights: bool = True) -> tuple[dict[str, Any], Prediction, dict[str, Tensor]]:
     """A file's network config, its prediction settings and, when asked for, its weights."""
     if not path.is_file():
         raise CheckpointError(
             f"the checkpoint {path} is missing: give the path of a .safetensors or .ckpt file that crrn wrote"
         )
-    read = _read_checkpoint if path.suffix == ".ckpt" else _read_safetensors
+    record, state = _read_pickle(path) if path.suffix == ".ckpt" else _read_safetensors(path, weights)
     try:
-        record, state = read(path, weights)
-        return dict(record["net"]), prediction_from(record), from_int8(state)
+        return upgraded(dict(record["net"])), prediction_from(record), from_int8(state)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} was not written by crrn: it does not say which network it holds") from error
     except ConfigError as error:
         raise CheckpointError(f"{path} holds prediction settings that this crrn does not know: {error}") from error
 
 
-def _read_safetensors(path: Path, weights: bool) -> tuple[Any, dict[str, Tensor]]:
+def _read_safetensors(path: Path, weights: bool = True) -> tuple[Any, dict[str, Tensor]]:
+    """Our entry, None where there is none, and the weights."""
     try:
         with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})[METADATA])
+            entry = (file.metadata() or {}).get(METADATA, "null")
             names = file.keys() if weights else []
-            return record, {name: file.get_tensor(name) for name in names}
+            state = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} is not a safetensors file, or a torn one ({error}): copy or save it again"
         ) from error
+    try:
+        return json.loads(entry), state
+    except ValueError:
+        return None, state
 
 
-def _read_checkpoint(path: Path, weights: bool) -> tuple[Any, dict[str, Tensor]]:
+def _read_pickle(path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Our entry, None where there is none, and the weights, of a training checkpoint or of a bare state dict."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on pickles that are none of its own: they are refused
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn or hostile file can fail anywhere in the reader
         raise CheckpointError(
-            f"{path} cannot be read as a training checkpoint ({type(error).__name__}): "
+            f"{path} cannot be read as weights or as a training checkpoint ({type(error).__name__}): "
             "it is torn, or holds objects other than weights and plain values, which crrn does not load"
         ) from error
-    state = {
-        name.removeprefix(PREFIX): value for name, value in checkpoint["state_dict"].items() if name.startswith(PREFIX)
+    if not isinstance(checkpoint, dict):
+        return None, {}
+    state = checkpoint.get("state_dict", checkpoint)
+    state = {str(name): value for name, value in dict(state).items() if isinstance(value, Tensor)}
+    if METADATA not in checkpoint:
+        return None, state
+    return checkpoint[METADATA], {
+        name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)
     }
-    return checkpoint[METADATA], state
 
 
-def _skeleton(path: Path, config: dict[str, Any]) -> Remover:
-    """The network without memory for its weights."""
+def skeleton(config: dict[str, Any], path: Path | str = "the file") -> Remover:
+    """The network of a config without memory for its weights; CheckpointError, which names the path, where it cannot be
+    built.
+    """
     try:
         with torch.device("meta"):
-            return build_network(architecture=config["architecture"], width=config["width"])
+            return build_network(**config)
     except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, ConfigError) as error:
         raise CheckpointError(f"{path} names a network that this crrn cannot build, {config}: {error!r}") from error

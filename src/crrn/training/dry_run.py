@@ -18,22 +18,31 @@ from crrn.losses import ReconstructionLoss
 from crrn.nets import Network
 from crrn.screen import console
 from crrn.training.modules import describe
-from crrn.training.stages import Stage, part_of
+from crrn.training.optimizers import Optimizer
+from crrn.training.stages import Stage, module_names, name_in, part_of
 
 GIGA = 1e9
 PROBE = (96, 160)
 
 
 def show_dry_run(
-    net: Network, stages: Mapping[str, Stage], data: MixtureDataModule, devices: Any = 1, accumulate: int = 1
+    net: Network,
+    stages: Mapping[str, Stage],
+    data: MixtureDataModule,
+    optimizer: Optimizer,
+    devices: Any = 1,
+    accumulate: int = 1,
 ) -> None:
     """Prints a table of the stages and one of the data."""
+    named = {name: (part, name_in(net, part)) for name in stages for part in [part_of(net, name)]}
+    optimizer.check([module for part, prefix in named.values() for module in module_names(part, prefix)])
     table = Table(title=f"Dry run of {describe(net.config)}: nothing is trained")
     for label in ("Stage", "Parameters", "Size", "GFLOP a sample", "GB a step", "Epochs", "Steps"):
         table.add_column(label, justify="left" if label in ("Stage", "Size") else "right")
     batches = data.batches.per_epoch()
     for name, stage in stages.items():
-        part = part_of(net, name)
+        part, prefix = named[name]
+        optimizer.frozen(part, prefix)
         parameters = sum(parameter.numel() for parameter in part.parameters())
         for number, (height, width) in enumerate(data.batches.parsed_sizes()):
             memory = training_memory(part, stage.loss, data.batches.batch_size, height, width)
@@ -78,8 +87,8 @@ def forward_flops(net: nn.Module, height: int, width: int) -> int:
 
 
 def training_memory(net: nn.Module, loss: ReconstructionLoss, batch_size: int, height: int, width: int) -> int:
-    """Bytes that a training step holds at the end of its forward pass: weights, gradients, two moments a weight, and
-    the tensors that autograd keeps for the backward pass. A lower bound of what a device needs.
+    """Bytes that a training step holds at the end of its forward pass: weights, the gradient and two moments of each
+    that is trained, and the tensors that autograd keeps for the backward pass. A lower bound of what a device needs.
 
     What autograd keeps is counted, each storage once, in a real pass of two small mixtures on the CPU, and grows with
     the number of mixtures and of pixels.
@@ -98,7 +107,10 @@ def training_memory(net: nn.Module, loss: ReconstructionLoss, batch_size: int, h
     weights = {parameter.untyped_storage().data_ptr() for parameter in own.parameters()}
     kept = sum(tensor.untyped_storage().nbytes() for key, tensor in held.items() if key not in weights)
     del total
-    fixed = 4 * sum(parameter.numel() * parameter.element_size() for parameter in net.parameters())
+    fixed = sum(
+        parameter.numel() * parameter.element_size() * (4 if parameter.requires_grad else 1)
+        for parameter in net.parameters()
+    )
     return fixed + kept * batch_size * height * width // math.prod(probed)
 
 

@@ -7,11 +7,10 @@ validation step are, and which weights the optimizer may touch.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import lightning.pytorch as L
-import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -22,10 +21,10 @@ from crrn.losses import ReconstructionLoss
 from crrn.metrics import ImageQuality
 from crrn.mixing import Mixture
 from crrn.nets import Network
+from crrn.nets.build import upgraded
 from crrn.training.guards import NonFinite
+from crrn.training.optimizers import Optimizer
 from crrn.training.schedules import Schedule
-
-OptimizerFactory = Callable[..., torch.optim.Optimizer]
 
 IDENTITY = ("identity_background", "identity_gradient")
 """Rows of the identity (output = input): the mixture as background, and its gradient as the background's."""
@@ -34,37 +33,46 @@ IDENTITY = ("identity_background", "identity_gradient")
 class StageTraining(L.LightningModule):
     """One stage: one training step, one validation step, the optimizer.
 
-    Every parameter of ``net`` is trained, and nothing else exists in the module, so a stage that trains a part of a
-    larger network is given that part.
+    Every parameter of ``net`` is trained but those that the optimizer freezes. Nothing else exists in the module, so a
+    stage that trains a part of a larger network is given that part.
 
     Args:
         net: what is trained.
         loss: the weighted terms.
-        optimizer: called as ``optimizer(parameters, lr=learning_rate)``.
+        optimizer: which parameters it trains, and how.
         learning_rate: the peak learning rate.
         schedule: called as ``schedule(optimizer, steps_per_epoch=..., epochs=...)``; steps once per optimizer step.
         monitor: the validation metric, higher is better, by which ``best.ckpt`` is chosen, such as
             "val/background_psnr"; None: the network's own.
         non_finite: "stop" or "skip", see :class:`crrn.training.guards.NonFinite`.
         name: the stage's name: its folder in the run directory and its prefix in the curves.
+        prefix: the name of ``net`` in the network that it is a part of; empty where it is the network.
+
+    Raises:
+        ConfigError: a setting does not fit the network, or nothing is left to train.
     """
 
     def __init__(
         self,
         net: Network,
         loss: ReconstructionLoss,
-        optimizer: OptimizerFactory,
+        optimizer: Optimizer,
         learning_rate: float,
         schedule: Schedule,
         monitor: str | None = None,
         non_finite: str = "stop",
         name: str = "joint",
+        prefix: str = "",
     ) -> None:
         super().__init__()
         refuse_foreign_terms(net, loss)
-        if "lr" in getattr(optimizer, "keywords", {}):
-            raise ConfigError(f"optimizer.lr is not looked at: give stages.{name}.learning_rate.")
+        self.frozen = optimizer.frozen(net, prefix)
+        if not any(parameter.requires_grad for parameter in net.parameters()):
+            raise ConfigError(
+                f"optimizer.freeze=[{','.join(optimizer.freeze)}] leaves nothing to train in stage {name}."
+            )
         self.name = name
+        self.prefix = prefix
         self.monitor = monitor or net.monitor
         refuse_unknown_metric(net, self.monitor, f"stages.{self.name}.monitor")
         self.guard = NonFinite(non_finite)
@@ -76,14 +84,23 @@ class StageTraining(L.LightningModule):
         self.terms: dict[str, Tensor] = {}
         """The loss and its terms at the latest training step, detached and still on the device."""
         self.quality = nn.ModuleDict({name: ImageQuality() for name in (*Layers._fields, *IDENTITY)})
+        self.train()  # Lightning keeps the modes that it finds
 
     def setup(self, stage: str) -> None:
         # Here, as processes that are spawned for further devices begin here.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "Found \\d+ module\\(s\\) in eval mode")  # those that are frozen
         warnings.filterwarnings("ignore", ".*does not have many workers")  # data.loading.num_workers says why
         warnings.filterwarnings("ignore", ".*nn.functional.all_gather is deprecated")  # inside Lightning
         # The metrics are means over all devices before they are logged.
         warnings.filterwarnings("ignore", "It is recommended to use .self.log")
+
+    def train(self, mode: bool = True) -> StageTraining:
+        """Sets the mode of all modules but the frozen ones, which stay in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def forward(self, mixture: Tensor) -> Layers:
         """Estimates the layers of ``mixture``, (N, 3, H, W) in [0, 1]."""
@@ -138,8 +155,7 @@ class StageTraining(L.LightningModule):
         return quality
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        parameters: Iterable[nn.Parameter] = self.net.parameters()
-        optimizer = self.optimizer(parameters, lr=self.learning_rate)
+        optimizer = self.optimizer(self.net, self.learning_rate, self.prefix)
         epochs = self.trainer.max_epochs or 1
         steps_per_epoch = max(1, int(self.trainer.estimated_stepping_batches) // epochs)
         scheduler = self.schedule(optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
@@ -152,6 +168,7 @@ class StageTraining(L.LightningModule):
             "stage": self.name,
             "version": __version__,
             "skipped_steps": self.guard.skipped,
+            "optimizer": self.optimizer.parts(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -159,11 +176,17 @@ class StageTraining(L.LightningModule):
         found = checkpoint.get("crrn")
         if not isinstance(found, dict) or "net" not in found:
             raise CheckpointError("The checkpoint was not written by crrn: it does not say which network it holds.")
-        if found.get("stage") != self.name or found["net"] != self.net.config:
+        if found.get("stage") != self.name or upgraded(found["net"]) != self.net.config:
             raise CheckpointError(
                 f"The checkpoint holds stage '{found.get('stage')}' of {describe(found['net'])}, but the run trains "
                 f"stage '{self.name}' of {describe(self.net.config)}; give the same net.* settings, or start a new "
                 "run with name=NEW."
+            )
+        begun = found.get("optimizer", {"freeze": [], "lr_mult": {}})
+        if begun != self.optimizer.parts():
+            raise CheckpointError(
+                f"The checkpoint was written with optimizer.freeze=[{','.join(begun['freeze'])}] and optimizer.lr_mult="
+                f"{begun['lr_mult']}; give the same, or start a new run with name=NEW and init={{net: PATH}}."
             )
         self.guard.skipped = found.get("skipped_steps", 0)
 

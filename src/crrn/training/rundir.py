@@ -4,6 +4,7 @@ runs/NAME/
   config.yaml          the resolved config of the first start
   run.json             when, where and with what it was started, and each time it was resumed
   changes.patch        uncommitted changes of the checkout, if any
+  init.safetensors     the weights that the run began with, where `init` names any
   gin/  joint/  ...    a folder for each stage: last.ckpt previous.ckpt best.ckpt metrics.csv panels/
   weights.safetensors  the trained network; ``crrn.load`` rebuilds it from this file alone
   summary.json  summary.md
@@ -29,6 +30,7 @@ from crrn.provenance import provenance
 log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.safetensors"
+INIT = "init.safetensors"
 LOCK = ".lock"
 FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.loading")
 """Settings that a resumed run may change without becoming another run."""
@@ -48,6 +50,9 @@ class RunDirectory:
     Raises:
         RunError: the folder holds a run and ``resume`` is None, or another process is writing it.
         CheckpointError: ``resume`` names something that is not there.
+
+    Attributes:
+        known: what ``run.json`` said when the directory was opened; None where no run has begun.
     """
 
     def __init__(
@@ -58,9 +63,10 @@ class RunDirectory:
         self.config = config
         self.writes = writes
         if not writes:
+            self.known = self._read()
             return
         weakref.finalize(self, os.close, lock(self.path))
-        known = self._read()
+        known = self.known = self._read()
         if known and resume is None:
             raise RunError(
                 f"{self.path} already holds a run, started {known['sessions'][0]['started']}; go on with it by "

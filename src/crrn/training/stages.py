@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from safetensors.torch import load_file, save
 from torch import nn
 
 from crrn.allocator import keep_freed_memory
@@ -23,18 +24,20 @@ from crrn.data import MixtureDataModule
 from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
 from crrn.losses import ReconstructionLoss
-from crrn.nets import CRRN, GiN, Network, load_network, save_network
+from crrn.nets import Network, load_network, save_network
+from crrn.nets.initial import Init, is_given, load_initial, load_state
 from crrn.private import find_unused_parameters
 from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from crrn.training.curves import CsvCurves, Curves
 from crrn.training.ema import EMA
 from crrn.training.guards import clear_errors
 from crrn.training.image_table import ImageTable
-from crrn.training.modules import OptimizerFactory, StageTraining, describe
+from crrn.training.modules import StageTraining, describe
+from crrn.training.optimizers import Optimizer
 from crrn.training.panels import Panels
 from crrn.training.progress import ProgressBar, ProgressLines
 from crrn.training.recovery import LAST, go_back, newest_checkpoint
-from crrn.training.rundir import WEIGHTS, RunDirectory
+from crrn.training.rundir import INIT, WEIGHTS, RunDirectory
 from crrn.training.schedules import Schedule
 
 log = logging.getLogger(__name__)
@@ -109,14 +112,14 @@ def train_stages(
     net: Network,
     stages: Mapping[str, Stage],
     data: MixtureDataModule,
-    optimizer: OptimizerFactory,
+    optimizer: Optimizer,
     trainer: TrainerFactory,
     run: RunDirectory,
     *,
     watching: Watching | None = None,
     ema_decay: float | None = None,
     loggers: Mapping[str, LoggerFactory] | None = None,
-    gin_checkpoint: Path | str | None = None,
+    init: Init = None,
     non_finite: str = "stop",
     callbacks: Sequence[Callback] = (),
 ) -> dict[str, float]:
@@ -129,13 +132,14 @@ def train_stages(
         net: any of :mod:`crrn.nets`.
         stages: by name, some or all of ``net.stages()``, in this order.
         data: the mixtures.
-        optimizer: called as ``optimizer(parameters, lr=...)``.
+        optimizer: of all stages.
         trainer: called with the callbacks, loggers and length of a stage.
         run: an open run directory.
         watching: how often what is written.
         ema_decay: decay of the average of the weights, or None.
         loggers: further loggers, each called with the stage's name, its folder and the run's config.
-        gin_checkpoint: a trained GiN (or CRRN) to start the joint stage from; the GiN stage is left out then.
+        init: weights to begin with, see :func:`crrn.nets.initial.load_initial`. A stage before the last is left out
+            where a file gives the weights of its part. A resumed run keeps what it began with.
         non_finite: "stop" at a loss that is not finite, or "skip" the step and count it.
         callbacks: further callbacks of the last stage.
 
@@ -143,20 +147,23 @@ def train_stages(
         The last stage's final validation metrics, such as ``val/background_ssim``.
 
     Raises:
-        ConfigError: a stage does not fit the network.
-        CheckpointError: ``gin_checkpoint`` does not hold a GiN of this width, or the run is to go back to a checkpoint
-            before stages that have begun.
+        ConfigError: a stage, ``init`` or the optimizer does not fit the network.
+        WeightsError: a file of ``init`` is missing or does not fit.
+        CheckpointError: the run is to go back to a checkpoint before stages that have begun.
     """
     keep_freed_memory()
-    if gin_checkpoint is not None:
-        load_gin(net, gin_checkpoint)
-        stages = {name: stage for name, stage in stages.items() if name != "gin"}
+    parts = {name: part_of(net, name) for name in stages}
+    prefixes = {name: name_in(net, part) for name, part in parts.items()}
+    last = list(stages)[-1]
+    stages = {name: stage for name, stage in stages.items() if name == last or not is_given(init, prefixes[name])}
+    optimizer.check([module for name in stages for module in module_names(parts[name], prefixes[name])])
+    begin(net, init, run)
     metrics: dict[str, float] = {}
     data.first_epoch = 0
     modules = {}
     for name, stage in stages.items():
         modules[name] = StageTraining(
-            part_of(net, name),
+            parts[name],
             stage.loss,
             optimizer,
             stage.learning_rate,
@@ -164,6 +171,7 @@ def train_stages(
             stage.monitor,
             non_finite,
             name,
+            prefixes[name],
         )
     for number, (name, stage) in enumerate(stages.items()):
         module = modules[name]
@@ -179,7 +187,7 @@ def train_stages(
             metrics = json.loads((folder / RESULT).read_text())
             log.info("Stage %s is complete: %s", name, folder / WEIGHTS)
         else:
-            more = callbacks if name == list(stages)[-1] else ()
+            more = callbacks if name == last else ()
             data.epochs = stage.epochs
             watch = watching or Watching()
             metrics = fit_stage(module, stage, data, trainer, run, watch, ema_decay, loggers or {}, more)
@@ -313,21 +321,35 @@ def part_of(net: Network, stage: str) -> Network:
     return parts[stage]
 
 
-def load_gin(net: Network, path: Path | str) -> None:
-    """Puts the GiN of a checkpoint, alone or inside a CRRN, into ``net``.
+def name_in(net: Network, part: Network) -> str:
+    """The name of a part of a network among its modules; empty for the network itself."""
+    return next(name for name, module in net.named_modules() if module is part)
+
+
+def module_names(part: Network, prefix: str) -> list[str]:
+    """The names of a part's modules in the network that it is a part of."""
+    return [".".join(filter(None, (prefix, name))) for name, _ in part.named_modules()]
+
+
+def begin(net: Network, init: Init, run: RunDirectory) -> None:
+    """Puts the first weights into a network, and notes in ``run.json`` where they came from.
+
+    The run keeps what was loaded: a resumed run needs neither the files nor the network for it.
 
     Raises:
-        ConfigError: ``net`` is not a CRRN.
-        CheckpointError: the file is missing, torn, or its GiN has another width.
+        ConfigError, WeightsError: as :func:`crrn.nets.initial.load_initial`.
     """
-    if not isinstance(net, CRRN):
-        raise ConfigError(f"gin_checkpoint needs net.architecture=crrn, not {describe(net.config)}.")
-    found = load_network(path)
-    gin = found.gin if isinstance(found, CRRN) else found
-    if not isinstance(gin, GiN) or gin.config != net.gin.config:
-        raise CheckpointError(
-            f"gin_checkpoint={path} holds {describe(found.config)}, but the run needs {describe(net.gin.config)}; "
-            "give the checkpoint of a GiN of that width, or set net.width to its width."
-        )
-    net.gin.load_state_dict(gin.state_dict())
-    log.info("GiN starts from %s", path)
+    kept = run.path / INIT
+    if run.known is not None and "init" in run.known:
+        if kept.exists():
+            load_state(net, load_file(kept))
+        return
+    loaded = load_initial(net, init)
+    if run.writes:
+        kept.unlink(missing_ok=True)
+        if loaded.state:
+            with write_atomically(kept) as file:
+                file.write(save(loaded.state))
+    run.note(init=loaded.sources)
+    for part, source in loaded.sources.items():
+        log.info("%s starts from %s (digest %s)", part, source["source"], source["digest"])

@@ -20,7 +20,58 @@ def test_any_size_comes_back(trained, architecture, height, width):
         assert layer is None or (layer.shape[-2:] == mixture.shape[-2:] and layer.isfinite().all())
     if layers.gradient is not None:
         assert layers.gradient.shape[1] == 1
-        assert layers.gradient.min() >= 0 and layers.gradient.max() <= 1
+
+
+@pytest.mark.parametrize("architecture", ["crrn", "gin"])
+def test_the_sigmoid_head_stays_in_its_range_and_the_additive_one_does_not(architecture):
+    mixture, ranges = torch.rand(2, 3, 33, 47), {}
+    for head in ("sigmoid", "additive"):
+        network = build_network(architecture, 1 / 32, head=head).eval()
+        output = network.get_submodule("gin.output" if architecture == "crrn" else "output")
+        nn.init.constant_(output.bias, 3.0)
+        with torch.no_grad():
+            gradient = network(mixture).gradient
+        ranges[head] = gradient.min().item(), gradient.max().item()
+    assert ranges["sigmoid"][0] >= 0 and ranges["sigmoid"][1] <= 1
+    assert ranges["additive"][0] >= 3
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (33, 47), (64, 96)])
+@pytest.mark.parametrize("architecture", ["crrn", "gin"])
+def test_an_untrained_additive_head_gives_the_gradient_of_its_input(architecture, height, width):
+    mixture = torch.rand(2, 3, height, width)
+    network = build_network(architecture, 1 / 32).eval()
+    with torch.no_grad():
+        assert torch.equal(network(mixture).gradient, network.gradient_of(mixture))
+
+
+def test_the_additive_head_learns_where_an_edge_is_saturated():
+    """The correction moves at once where the input's own gradient is 1, which a clip or a sigmoid would prevent."""
+    network = GiN(1 / 32).eval()
+    mixture = torch.zeros(1, 3, 32, 32)
+    mixture[..., 16:] = 1
+    gradient = network(mixture).gradient
+    assert gradient[..., 16].eq(1).all()
+    gradient[..., 16].sum().backward()
+    assert network.output.bias.grad.item() == pytest.approx(32)
+
+
+def test_refuses_unknown_heads():
+    with pytest.raises(ConfigError, match=r"net\.head=tanh is unknown: choose one of additive, sigmoid"):
+        build_network("gin", 1 / 32, head="tanh")
+
+
+def test_the_encoder_has_its_own_width():
+    with torch.device("meta"):
+        network, narrow = CRRN(0.25, encoder_width=1.0), CRRN(0.25)
+    assert network.iin.encoder.channels == [64, 128, 256, 512, 512]
+    assert network.iin.head[-1].in_channels == narrow.iin.head[-1].in_channels == 8
+    assert network.gin.state_dict().keys() == narrow.gin.state_dict().keys()
+    with torch.no_grad():
+        layers = build_network("crrn", 1 / 32, encoder_width=1 / 16).eval()(torch.rand(1, 3, 33, 47))
+    assert layers.background.shape == (1, 3, 33, 47)
+    with pytest.raises(ConfigError, match=r"net\.encoder_width=0 is not a width"):
+        IiN(1 / 32, encoder_width=0)
 
 
 @pytest.mark.parametrize("architecture", ["crrn", "iin"])
@@ -39,8 +90,10 @@ def test_padding_is_invisible_where_there_is_none(trained):
     network, mixture = trained("crrn"), torch.rand(1, 3, 40, 50)
     with torch.no_grad():
         whole, direct = network(pad_to_multiple(mixture, 32)), network(mixture)
-    for padded, layer in zip(whole, direct, strict=True):
-        assert torch.equal(padded[..., :40, :50], layer)
+    for name, padded, layer in zip(direct._fields, whole, direct, strict=True):
+        # the gradient of the input itself ends at its own border
+        kept = (slice(0, 39), slice(0, 49)) if name == "gradient" else (slice(0, 40), slice(0, 50))
+        assert torch.equal(padded[..., *kept], layer[..., *kept])
 
 
 @pytest.mark.parametrize(("width", "first", "up"), [(0.25, 16, 3 * 64), (0.5, 32, 3 * 128), (2, 128, 3 * 512)])
@@ -85,10 +138,6 @@ def test_config_rebuilds_the_structure(architecture):
     assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
 
 
-def test_gin_does_not_look_at_encoder_weights():
-    assert isinstance(build_network("gin", 1 / 32, encoder_weights="imagenet"), GiN)
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_channels_last_gives_the_same_result(trained, architecture):
     network = trained(architecture)
@@ -124,7 +173,8 @@ def test_compile_keeps_the_keys_and_the_result(monkeypatch, trained):
 
 def test_every_parameter_learns():
     network = CRRN(1 / 32)
-    nn.init.normal_(network.iin.head[-1].weight, std=0.1)
+    for output in (network.iin.head[-1], network.gin.output):
+        nn.init.normal_(output.weight, std=0.1)
     layers = network(torch.rand(2, 3, 64, 64))
     sum(layer.square().sum() for layer in layers).backward()
     still = [name for name, parameter in network.named_parameters() if parameter.grad is None]

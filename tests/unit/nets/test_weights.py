@@ -76,7 +76,7 @@ def test_the_file_says_what_it_holds(tmp_path, trained):
     save_network(trained("gin"), tmp_path / "net.safetensors")
     with safe_open(tmp_path / "net.safetensors", "pt") as file:
         record = json.loads(file.metadata()["crrn"])
-    assert record["net"] == {"architecture": "gin", "width": 1 / 32}
+    assert record["net"] == {"architecture": "gin", "width": 1 / 32, "head": "additive"}
     assert record["prediction"] == {"working_size": None, "strength": 100}
 
 
@@ -144,7 +144,7 @@ def test_weights_of_others(tmp_path, metadata):
         load_network(path)
 
 
-@pytest.mark.parametrize("content", [{}, {"state_dict": {}}, {"crrn": {"net": {}}}, [1, 2], 3])
+@pytest.mark.parametrize("content", [{}, {"state_dict": {}}, {"crrn": {}}, [1, 2], 3])
 def test_checkpoints_of_others(tmp_path, content):
     path = tmp_path / "other.ckpt"
     torch.save(content, path)
@@ -156,6 +156,8 @@ def test_checkpoints_of_others(tmp_path, content):
     "config",
     [
         {},
+        {"architecture": "gin", "width": 1, "head": "tanh"},
+        {"architecture": "gin", "width": 1, "colour": "blue"},
         {"architecture": "unet", "width": 1},
         {"architecture": "gin", "width": "x"},
         {"architecture": "gin", "width": 0},

@@ -107,7 +107,7 @@ def describe_run(run: Trained) -> str:
     parts = [
         f"{net.get('architecture')} at width {net.get('width'):g}",
         f"ablation {config['ablation']}" if config["ablation"] != "none" else "",
-        "no pretrained encoder" if net.get("encoder_weights") is None else "",
+        ", ".join(f"{part} begins with given weights" for part in run.record.get("init") or ()),
         f"{stages} of {batches['samples_per_epoch']} samples, batches of {batches['batch_size']}",
         *(
             f"{role}s: {data[role]['training']} photos, and {data[role]['held_out']} held out"

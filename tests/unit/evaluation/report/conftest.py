@@ -110,7 +110,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         (folder / "joint" / "panels").mkdir(parents=True)
         architecture = "iin" if ablation == "iin_only" else "crrn"
         config = {
-            "net": {"architecture": architecture, "width": 0.25, "encoder_weights": None},
+            "net": {"architecture": architecture, "width": 0.25},
             "data": {"batches": {"samples_per_epoch": 10, "batch_size": 2}},
             "stages": {"order": ["joint"], "joint": {"epochs": 2}},
             "ablation": ablation,
