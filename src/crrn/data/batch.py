@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crrn.data.photos import Photo
-from crrn.data.plan import Parameters
 from crrn.errors import DataError
 from crrn.mixing import Mixture
+from crrn.mixing.model import Drawn
 
 
 class TwoPhotos(NamedTuple):
@@ -21,7 +21,7 @@ class TwoPhotos(NamedTuple):
 
     background: Photo
     reflection: Photo
-    parameters: Parameters
+    parameters: Drawn
 
 
 class TakenPair(NamedTuple):

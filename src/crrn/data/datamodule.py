@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning.pytorch as L
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Sampler
 
 from crrn.data.augment import Augmentation
@@ -21,28 +20,17 @@ from crrn.data.dataset import PairBank, SampleDataset
 from crrn.data.loader import BatchLoader, quiet_worker
 from crrn.data.pairs import PairSource, find_pairs
 from crrn.data.photos import PhotoBank, check_photo, upright_size
-from crrn.data.plan import Geometry, MixingPlan, PairPlan, PairRecipe, Parameters, Size
+from crrn.data.plan import Geometry, MixingPlan, PairPlan, PairRecipe, Size
 from crrn.data.sampler import FixedBatches, Key, MultiSizeBatchSampler, pair_rows
 from crrn.data.settings import Batches, Loading, Sources, Validation
 from crrn.data.sources import PhotoSource, fingerprint, folder
 from crrn.errors import ConfigError, DataError
+from crrn.mixing.model import Mixing
 
 log = logging.getLogger("crrn")
 
 # The validation mixtures are the same in every run, whatever its seed.
 VALIDATION_SEED = 2018
-
-
-class Mixing(Protocol):
-    """A formation model, such as those in ``crrn.mixing``; docs/architecture.md has its whole contract."""
-
-    def draw(self, rng: np.random.Generator) -> Parameters:
-        """Draw the parameters of one mixture."""
-        ...
-
-    def __call__(self, background: Tensor, reflection: Tensor, parameters: Mapping[str, Any]) -> Any:
-        """Form a batch of mixtures from layers (N, 3, H, W) in [0, 1] and the parameters of all rows."""
-        ...
 
 
 class MixtureDataModule(L.LightningDataModule):

@@ -6,7 +6,7 @@ see the same mixtures. Each draw has its own Philox generator: the key is (seed,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crrn.errors import DataError
+from crrn.mixing.model import Drawn
 
 Size = tuple[int, int]
-Parameters = Mapping[str, float | int | NDArray[np.float32]]
-"""Of one mixture, by name."""
 
 
 class Geometry(NamedTuple):
@@ -51,7 +50,7 @@ class Recipe(NamedTuple):
     reflection: int
     pair: int | None
     geometry: tuple[Geometry, Geometry]
-    parameters: Parameters
+    parameters: Drawn
 
 
 class MixingPlan:
@@ -80,10 +79,10 @@ class MixingPlan:
         seed: int,
         backgrounds: Sequence[Path],
         reflections: Sequence[Path],
-        draw: Callable[[np.random.Generator], Parameters],
+        draw: Callable[[np.random.Generator], Drawn],
         sizes: Sequence[Size],
         scale: Sequence[float] | None = None,
-        uses_pair: Callable[[Parameters], bool] | None = None,
+        uses_pair: Callable[[Drawn], bool] | None = None,
         pairs: PairPlan | None = None,
     ) -> None:
         self.seed = seed
