@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
@@ -71,6 +71,7 @@ class StudySweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.folder = Path(str(config.hydra.sweep.dir))
+        self.monitor = str(config.stages[config.stages.order[-1]].monitor)
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -85,7 +86,7 @@ class StudySweeper(Sweeper):
         fixed, space = self._space(arguments)
         self.folder.mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
-            study_name=self.study_name, storage=self.storage, direction="maximize", load_if_exists=True
+            study_name=self.study_name, storage=self.storage, direction=self._direction(), load_if_exists=True
         )
         waiting = interrupted(study, space)
         done = len(finished(study))
@@ -112,6 +113,12 @@ class StudySweeper(Sweeper):
         if complete:
             best = study.best_trial
             log.info("Best of %d trials: %s with %s", done, best.value, best.params)
+
+    def _direction(self) -> Literal["minimize", "maximize"]:
+        """Whether the last stage's monitored metric is better where it is higher or where it is lower."""
+        from crrn.training.validation import lower_is_better  # needs torch, which `--help` does not wait for
+
+        return "minimize" if lower_is_better(self.monitor) else "maximize"
 
     def _ask(self, study: optuna.Study, space: dict[str, Any], place: int) -> optuna.Trial:
         import optuna

@@ -20,7 +20,10 @@ from crrn.files import write_atomically
 RECORD = "job.json"
 FIRST_COLUMNS = ("job", "status")
 LAST_COLUMNS = ("seconds", "folder", "error")
-HEADLINES = ("val/background_ssim", "val/background_si", "val/background_psnr", "val/gradient_si")
+HEADLINES = (
+    *("val/background_ssim", "val/background_si", "val/background_psnr", "val/gradient_si"),
+    *("val/matched_gain_psnr", "val/harm_rate", "pairs/gain_psnr", "pairs/matched_gain_psnr", "pairs/harm_rate"),
+)
 """The metrics that the table on screen shows; the CSV file has all."""
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from crrn.metrics.mean import real
+from crrn.metrics.mean import double, real
 
 MSE_FLOOR = 1e-10
 """A mean squared error below this counts as this: equal images have 100 dB, not infinity, so that means stay finite."""
@@ -23,9 +23,10 @@ def psnr(x: Tensor, y: Tensor, colour: Literal["joint", "channels"] = "joint") -
             never lower (Jensen).
 
     Returns:
-        (N,), float64, at most 100 dB: the MSE has a floor of 1e-10 (our choice), which equal images reach.
+        (N,), float64 (float32 on a device without it), at most 100 dB: the MSE has a floor of 1e-10 (our choice), which
+        equal images reach.
     """
     error = mse_loss(real(x), real(y), reduction="none")
-    error = (error.flatten(1).mean(1) if colour == "joint" else error.flatten(2).mean(2)).double()
+    error = double(error.flatten(1).mean(1) if colour == "joint" else error.flatten(2).mean(2))
     decibel = -10 * error.clamp(min=MSE_FLOOR).log10()
     return decibel if colour == "joint" else decibel.mean(1)

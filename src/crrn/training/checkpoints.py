@@ -15,6 +15,7 @@ from crrn.errors import RunError
 from crrn.files import write_atomically
 from crrn.training.modules import StageTraining
 from crrn.training.recovery import BEST, LAST, PREVIOUS
+from crrn.training.validation import is_better
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -63,6 +64,10 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.metrics = state_dict["best"], state_dict["metrics"]
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not (self.folder / BEST).exists():
+            self.best = None  # the run went back to before it
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -75,7 +80,7 @@ class Checkpoints(Checkpoint):
         assert isinstance(pl_module, StageTraining)
         self.metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         score = self.metrics.get(pl_module.monitor)
-        improved = score is not None and (self.best is None or score > self.best)
+        improved = score is not None and is_better(pl_module.monitor, score, self.best)
         self.best = score if improved else self.best
         if improved:
             # Before last.ckpt: a run killed in between repeats the epoch's end, and the best is never left behind.

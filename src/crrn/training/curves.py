@@ -18,6 +18,7 @@ from torch import Tensor
 from crrn.files import write_atomically
 from crrn.training.fingerprints import step_fingerprint
 from crrn.training.modules import StageTraining
+from crrn.training.validation import SETS
 
 
 class CsvCurves(Logger):
@@ -94,8 +95,8 @@ class Curves(Callback):
     logged leaves the GPU undisturbed in between.
 
     Columns: ``train/<term>``, ``train/learning_rate``, ``train/mixtures_per_second``, ``train/data_share`` (the share
-    of wall time that training waited for data), ``val/<row>_<metric>``; ``epoch`` counts from 0. Loss terms are means
-    over the step's mixtures on all devices.
+    of wall time that training waited for data), and the metrics of :mod:`crrn.training.validation`; ``epoch`` counts
+    from 0. Loss terms are means over the step's mixtures on all devices.
 
     Args:
         every_n_steps: optimizer steps between two rows.
@@ -157,7 +158,7 @@ class Curves(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            self._log(trainer, {name: value for name, value in metrics.items() if name.startswith("val/")})
+            self._log(trainer, {name: value for name, value in metrics.items() if name.partition("/")[0] in SETS})
             self._restart_clock()
 
     @staticmethod

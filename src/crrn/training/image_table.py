@@ -11,23 +11,26 @@ from lightning.pytorch.loggers import WandbLogger
 
 from crrn.image.picture import to_picture
 from crrn.layers import Layers
-from crrn.metrics import psnr, si, ssim
+from crrn.metrics import gains, matched_gains, quality
 from crrn.mixing import Mixture
+from crrn.training.early_stopping import is_last, may_be_last
 from crrn.training.modules import StageTraining
+from crrn.training.validation import SETS
 
-METRICS = {"ssim": ssim, "si": si, "psnr": psnr}
+NAMES = dict(zip(SETS, ("images", "pairs"), strict=True))
+"""The table of each validation set."""
 PICTURES = ("mixture", "estimate", "truth")
 
 
 class ImageTable(Callback):
-    """Sends W&B a table after a stage's last validation: a row for each validation mixture, with the pictures of
-    mixture, estimate and truth and the metrics of the estimate and of the identity.
+    """Sends W&B a table of each set after a stage's last validation: a row for each mixture, with the pictures of
+    mixture, estimate and truth, the metrics of the estimate and of the identity, and the background's gains.
 
     The layer is the background, or the gradient where only that is estimated. Does nothing without W&B.
     """
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._rows: list[list[Any]] = []
+        self._rows: dict[str, list[dict[str, Any]]] = {prefix: [] for prefix in SETS}
 
     def on_validation_batch_end(
         self,
@@ -38,38 +41,43 @@ class ImageTable(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not wandb_loggers(trainer) or trainer.current_epoch + 1 != trainer.max_epochs:
+        if not wandb_loggers(trainer) or not may_be_last(trainer):
             return
         assert isinstance(outputs, Layers) and isinstance(pl_module, StageTraining)
         estimate, target, identity = compared(pl_module, batch, outputs)
-        values = [
-            metric(image.float().clamp(0, 1), target.float()).tolist()
-            for image in (estimate, identity)
-            for metric in METRICS.values()
-        ]
+        scores = quality(estimate, target), quality(identity, target)
+        columns = {**scores[0], **{f"identity {name}": values for name, values in scores[1].items()}}
+        if outputs.background is not None:
+            columns |= {**gains(*scores), **matched_gains(estimate, identity, target)}
+        lists = {name: values.tolist() for name, values in columns.items()}
         numbers = trainer.datamodule.latest.tolist()  # type: ignore[attr-defined]
         for n, number in enumerate(numbers):
             pictures = [to_picture(layer[n].float()) for layer in (batch.mixture, estimate, target)]
-            self._rows.append([number, *pictures, *(column[n] for column in values)])
+            self._rows[SETS[dataloader_idx]].append(
+                {
+                    "number": number,
+                    **dict(zip(PICTURES, pictures, strict=True)),
+                    **{name: values[n] for name, values in lists.items()},
+                }
+            )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not wandb_loggers(trainer) or trainer.current_epoch + 1 != trainer.max_epochs:
+        if not wandb_loggers(trainer) or not is_last(trainer):
             return
-        rows = gathered(self._rows, trainer.is_global_zero)
-        if not trainer.is_global_zero:
-            return
-        import wandb
+        for prefix in SETS:
+            rows = gathered(self._rows[prefix], trainer.is_global_zero)
+            if rows:
+                send(trainer, NAMES[prefix], sorted(rows, key=lambda row: row["number"]))
 
-        columns = ["number", *PICTURES, *METRICS, *(f"identity {name}" for name in METRICS)]
-        data = [
-            [
-                value if column not in PICTURES else wandb.Image(value)
-                for column, value in zip(columns, row, strict=True)
-            ]
-            for row in sorted(rows, key=lambda row: row[0])
-        ]
-        for logger in wandb_loggers(trainer):
-            logger.log_table("images", columns=columns, data=data)
+
+def send(trainer: L.Trainer, name: str, rows: list[dict[str, Any]]) -> None:
+    """Logs a table; all rows have the same columns."""
+    import wandb
+
+    columns = list(rows[0])
+    data = [[wandb.Image(row[key]) if key in PICTURES else row[key] for key in columns] for row in rows]
+    for logger in wandb_loggers(trainer):
+        logger.log_table(name, columns=columns, data=data)
 
 
 def gathered(rows: list[Any], main: bool) -> list[Any]:

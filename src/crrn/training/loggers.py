@@ -14,7 +14,9 @@ from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger, WandbLogg
 
 from crrn.errors import ConfigError
 from crrn.files import write_atomically
+from crrn.metrics.gain import HARM_RATE
 from crrn.training.rundir import WEIGHTS, is_main_process
+from crrn.training.validation import SETS
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,10 @@ def wandb_logger(
         run.define_metric("trainer/global_step")
     if wandb.run is not None:
         wandb.run.define_metric(f"{stage}/train/*", step_metric="trainer/global_step", summary="min,last")
-        wandb.run.define_metric(f"{stage}/val/*", step_metric="trainer/global_step", summary="max,last")
+        for prefix in SETS:
+            wandb.run.define_metric(f"{stage}/{prefix}/*", step_metric="trainer/global_step", summary="max,last")
+            harm = f"{stage}/{prefix}/{HARM_RATE}"
+            wandb.run.define_metric(harm, step_metric="trainer/global_step", summary="min,last")
     if log_weights:
         _log_weights.add(directory)
     return StageWandbLogger(experiment=wandb.run, prefix=stage) if wandb.run else StageWandbLogger(offline=True)
@@ -98,7 +103,7 @@ def log_result(directory: Path, metrics: Mapping[str, float]) -> None:
     wandb = sys.modules.get("wandb")
     if wandb is None or wandb.run is None:
         return
-    wandb.run.summary.update({name.replace("val/", "final/"): value for name, value in metrics.items()})
+    wandb.run.summary.update({f"final/{name.removeprefix('val/')}": value for name, value in metrics.items()})
     if directory in _log_weights:
         _log_weights.remove(directory)
         artifact = wandb.Artifact(f"weights-{wandb.run.id}", type="model", metadata=dict(metrics))

@@ -18,16 +18,13 @@ from crrn import __version__
 from crrn.errors import CheckpointError, ConfigError
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
-from crrn.metrics import ImageQuality
 from crrn.mixing import Mixture
 from crrn.nets import Network
 from crrn.nets.build import upgraded
 from crrn.training.guards import NonFinite
 from crrn.training.optimizers import Optimizer
 from crrn.training.schedules import Schedule
-
-IDENTITY = ("identity_background", "identity_gradient")
-"""Rows of the identity (output = input): the mixture as background, and its gradient as the background's."""
+from crrn.training.validation import SETS, Validation, refuse_unknown_metric
 
 
 class StageTraining(L.LightningModule):
@@ -42,8 +39,8 @@ class StageTraining(L.LightningModule):
         optimizer: which parameters it trains, and how.
         learning_rate: the peak learning rate.
         schedule: called as ``schedule(optimizer, steps_per_epoch=..., epochs=...)``; steps once per optimizer step.
-        monitor: the validation metric, higher is better, by which ``best.ckpt`` is chosen, such as
-            "val/background_psnr"; None: the network's own.
+        monitor: the validation metric by which ``best.ckpt`` is chosen, such as "val/background_psnr" or
+            "pairs/harm_rate", see :mod:`crrn.training.validation`; None: the network's own.
         non_finite: "stop" or "skip", see :class:`crrn.training.guards.NonFinite`.
         name: the stage's name: its folder in the run directory and its prefix in the curves.
         prefix: the name of ``net`` in the network that it is a part of; empty where it is the network.
@@ -74,7 +71,7 @@ class StageTraining(L.LightningModule):
         self.name = name
         self.prefix = prefix
         self.monitor = monitor or net.monitor
-        refuse_unknown_metric(net, self.monitor, f"stages.{self.name}.monitor")
+        refuse_unknown_metric(net.estimates, describe(net.config), self.monitor, f"stages.{self.name}.monitor")
         self.guard = NonFinite(non_finite)
         self.net = net
         self.loss = loss
@@ -83,7 +80,7 @@ class StageTraining(L.LightningModule):
         self.schedule = schedule
         self.terms: dict[str, Tensor] = {}
         """The loss and its terms at the latest training step, detached and still on the device."""
-        self.quality = nn.ModuleDict({name: ImageQuality() for name in (*Layers._fields, *IDENTITY)})
+        self.validation = nn.ModuleDict({prefix: Validation() for prefix in SETS})
         self.train()  # Lightning keeps the modes that it finds
 
     def setup(self, stage: str) -> None:
@@ -125,34 +122,26 @@ class StageTraining(L.LightningModule):
     def on_after_backward(self) -> None:
         self.guard.after_backward(self, self.net)
 
-    def validation_step(self, batch: Mixture, batch_idx: int) -> Layers:  # type: ignore[override]
-        """Updates the metrics and gives the estimate to the callbacks."""
-        targets = self.targets(batch)
-        estimates = self.estimate(batch)
-        rows = dict(zip(Layers._fields, estimates, strict=True))
-        if rows["background"] is not None:
-            rows["identity_background"] = batch.mixture
-        if rows["gradient"] is not None:
-            rows["identity_gradient"] = self.net.gradient_of(batch.mixture)
-        for row, estimate in rows.items():
-            if estimate is not None:
-                known = batch.reflection_known if row == "reflection" else None
-                self._quality(row).update(estimate.float(), getattr(targets, row.removeprefix("identity_")), known)
-        return estimates
+    def validation_step(self, batch: Mixture, batch_idx: int, dataloader_idx: int = 0) -> Layers:  # type: ignore[override]
+        """Updates the metrics of the set and gives the estimate to the callbacks."""
+        estimate = self.estimate(batch)
+        identity = Layers(
+            background=None if estimate.background is None else batch.mixture,
+            gradient=None if estimate.gradient is None else self.net.gradient_of(batch.mixture),
+        )
+        self._validation(SETS[dataloader_idx]).update(estimate, self.targets(batch), identity, batch.reflection_known)
+        return estimate
 
     def on_validation_epoch_end(self) -> None:
-        """Logs ``val/<row>_<metric>``, such as ``val/background_ssim`` beside ``val/identity_background_ssim``."""
-        for row in self.quality:
-            quality = self._quality(row)
-            if quality.update_called:
-                values = {f"val/{row}_{metric}": value for metric, value in quality.compute().items()}
-                self.log_dict(values, logger=False, rank_zero_only=False)
-                quality.reset()
+        """Logs what :mod:`crrn.training.validation` names."""
+        for prefix in SETS:
+            values = {f"{prefix}/{name}": value for name, value in self._validation(prefix).compute().items()}
+            self.log_dict(values, logger=False, rank_zero_only=False, add_dataloader_idx=False)
 
-    def _quality(self, row: str) -> ImageQuality:
-        quality = self.quality[row]
-        assert isinstance(quality, ImageQuality)
-        return quality
+    def _validation(self, prefix: str) -> Validation:
+        validation = self.validation[prefix]
+        assert isinstance(validation, Validation)
+        return validation
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.net, self.learning_rate, self.prefix)
@@ -200,15 +189,6 @@ def refuse_foreign_terms(net: Network, loss: ReconstructionLoss) -> None:
         raise ConfigError(
             f"The loss has a term on the {foreign[0]}, which {describe(net.config)} does not estimate; take it out, "
             f"as in loss.{foreign[0]}=null, or choose another net.architecture."
-        )
-
-
-def refuse_unknown_metric(net: Network, monitor: str, setting: str) -> None:
-    """Raises a ConfigError for a metric that no validation of the network will give, before anything is trained."""
-    metrics = [f"val/{layer}_{metric}" for layer in net.estimates for metric in ("ssim", "si", "psnr")]
-    if monitor not in metrics:
-        raise ConfigError(
-            f"{setting}={monitor} is no metric of {describe(net.config)}; choose one of {', '.join(metrics)}."
         )
 
 

@@ -20,21 +20,24 @@ from crrn.layers import Layers
 from crrn.metrics import psnr, ssim
 from crrn.mixing import Mixture
 from crrn.training.modules import StageTraining
+from crrn.training.validation import SETS
 
+NAMES = dict(zip(SETS, ("panel", "pairs"), strict=True))
+"""The file name of each validation set's panels, and their name in W&B."""
 HEADER, GAP = 22, 4
 CELL_WIDTH = 224
 """Smaller pictures are enlarged to at least this width, so that a person sees something."""
 
 
 class Panels(Callback):
-    """Draws the first ``images`` validation mixtures after each validation: I, B̂, B, R̂, R, dB̂, dB, one mixture a row.
+    """Draws the first ``images`` of each validation set after each validation: I, B̂, B, R̂, R, dB̂, dB, one a row.
 
-    The columns of layers that the stage does not estimate are left out. Written as ``panel-epoch0007.png`` into
-    ``folder`` and sent to W&B where it is on.
+    The columns of layers that the stage does not estimate are left out. Mixtures are written as
+    ``panel-epoch0007.png`` and pairs as ``pairs-epoch0007.png`` into ``folder``, and sent to W&B where it is on.
 
     Args:
         folder: the stage's folder for panels.
-        images: rows of the panel.
+        images: rows of a panel.
     """
 
     def __init__(self, folder: Path | str, images: int = 4) -> None:
@@ -42,7 +45,7 @@ class Panels(Callback):
         self.images = images
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._rows: list[list[tuple[str, Tensor]]] = []
+        self._rows: dict[str, list[list[tuple[str, Tensor]]]] = {prefix: [] for prefix in SETS}
 
     def on_validation_batch_end(
         self,
@@ -53,26 +56,31 @@ class Panels(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        wanted = self.images - len(self._rows)
+        rows = self._rows[SETS[dataloader_idx]]
+        wanted = self.images - len(rows)
         if wanted > 0 and trainer.is_global_zero:
             assert isinstance(pl_module, StageTraining)
             part = batch.rows(slice(wanted))
             with torch.no_grad():
-                self._rows += panel_rows(part, pl_module.estimate(part), pl_module.targets(part))
+                rows += panel_rows(part, pl_module.estimate(part), pl_module.targets(part))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, StageTraining)
-        if not self._rows or trainer.sanity_checking:
+        if trainer.sanity_checking:
             return
-        picture = draw_panel(self._rows)
-        path = self.folder / f"panel-epoch{trainer.current_epoch + 1:04d}.png"
+        for prefix, rows in self._rows.items():
+            if rows:
+                self._write(trainer, NAMES[prefix], draw_panel(rows))
+
+    def _write(self, trainer: L.Trainer, name: str, picture: Image.Image) -> None:
+        path = self.folder / f"{name}-epoch{trainer.current_epoch + 1:04d}.png"
         encoded = io.BytesIO()
         picture.save(encoded, "PNG", optimize=True)
         with write_atomically(path) as file:
             file.write(encoded.getvalue())
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("panel", [picture], step=None)
+                logger.log_image(name, [picture], step=None)
 
 
 def panel_rows(batch: Mixture, estimate: Layers, target: Layers) -> list[list[tuple[str, Tensor]]]:

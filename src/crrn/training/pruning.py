@@ -8,6 +8,7 @@ import lightning.pytorch as L
 from lightning.pytorch.callbacks import Callback
 
 from crrn.errors import ConfigError, Pruned
+from crrn.training.early_stopping import is_last
 from crrn.training.modules import StageTraining
 
 
@@ -41,9 +42,9 @@ class Pruning(Callback):
         assert isinstance(pl_module, StageTraining)
         lagging = False
         if trainer.is_global_zero and not trainer.sanity_checking:
-            # The last epoch's end is the stage's: nothing would be saved by giving up there.
-            last = trainer.current_epoch + 1 == trainer.max_epochs
-            lagging = self._report(float(trainer.callback_metrics[pl_module.monitor]), trainer.current_epoch, last)
+            # Nothing would be saved by giving up at the stage's end.
+            value = float(trainer.callback_metrics[pl_module.monitor])
+            lagging = self._report(value, trainer.current_epoch, is_last(trainer))
         if trainer.strategy.broadcast(lagging):
             raise Pruned(
                 f"Given up after epoch {trainer.current_epoch + 1}: {pl_module.monitor} lags behind other trials."

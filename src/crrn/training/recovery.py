@@ -7,6 +7,8 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import torch
+
 from crrn.errors import CheckpointError
 from crrn.files import write_atomically
 
@@ -42,6 +44,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def go_back(folder: Path, checkpoint: Path) -> None:
     """Makes a chosen checkpoint the stage's last one, so that the stage goes on from it after further stops too.
 
+    A ``best.ckpt`` of the time after it is removed: it is not of the training that goes on.
+
     Raises:
         CheckpointError: it is torn.
     """
@@ -50,6 +54,16 @@ def go_back(folder: Path, checkpoint: Path) -> None:
     if checkpoint.name != LAST:
         with checkpoint.open("rb") as chosen, write_atomically(folder / LAST) as last:
             shutil.copyfileobj(chosen, last)
+    best = folder / BEST
+    if best.exists() and not (is_whole(best) and best_of(best) == best_of(folder / LAST)):
+        best.unlink()
+
+
+def best_of(checkpoint: Path) -> float | None:
+    """The best value of the monitored metric up to a checkpoint."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    best: float | None = state["callbacks"]["Checkpoints"]["best"]
+    return best
 
 
 def is_whole(path: Path) -> bool:

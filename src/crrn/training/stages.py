@@ -29,6 +29,7 @@ from crrn.nets.initial import Init, is_given, load_initial, load_state
 from crrn.private import find_unused_parameters
 from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from crrn.training.curves import CsvCurves, Curves
+from crrn.training.early_stopping import Patience
 from crrn.training.ema import EMA
 from crrn.training.guards import clear_errors
 from crrn.training.image_table import ImageTable
@@ -36,9 +37,10 @@ from crrn.training.modules import StageTraining, describe
 from crrn.training.optimizers import Optimizer
 from crrn.training.panels import Panels
 from crrn.training.progress import ProgressBar, ProgressLines
-from crrn.training.recovery import LAST, go_back, newest_checkpoint
+from crrn.training.recovery import BEST, LAST, go_back, newest_checkpoint
 from crrn.training.rundir import INIT, WEIGHTS, RunDirectory
 from crrn.training.schedules import Schedule
+from crrn.training.validation import refuse_missing_pairs
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,9 @@ TrainerFactory = Callable[..., L.Trainer]
 LoggerFactory = Callable[[str, Path, Mapping[str, Any]], Logger]
 
 RESULT = "result.json"
-"""A stage's final validation metrics; its presence says that the stage is complete."""
+"""The validation metrics of a stage's result; its presence says that the stage is complete."""
+RESULTS = {"last": LAST, "best": BEST}
+"""The checkpoint that a stage's setting ``result`` names."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,11 @@ class Stage:
         learning_rate: its peak learning rate.
         schedule: how the rate moves; see :mod:`crrn.training.schedules`.
         loss: the weighted terms.
-        monitor: the validation metric, higher is better, that chooses ``best.ckpt``; None: the network's own, such as
-            background SSIM.
+        monitor: the validation metric that chooses ``best.ckpt``, see :mod:`crrn.training.validation`; None: the
+            network's own, such as background SSIM.
+        early_stopping: ends the stage after so many validations in a row without a better value of ``monitor``; None:
+            never.
+        result: which checkpoint is the stage's result, "last" or "best".
     """
 
     epochs: int
@@ -67,6 +74,8 @@ class Stage:
     schedule: Schedule
     loss: ReconstructionLoss
     monitor: str | None = None
+    early_stopping: int | None = None
+    result: str = "last"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.learning_rate <= 0:
@@ -74,6 +83,13 @@ class Stage:
                 f"A stage needs at least one epoch and a positive learning rate, not epochs={self.epochs} and "
                 f"learning_rate={self.learning_rate}; leave a stage out by stages=gin, say, or stages.order=[joint]."
             )
+        if self.early_stopping is not None and not (isinstance(self.early_stopping, int) and self.early_stopping > 0):
+            raise ConfigError(
+                f"A stage's early_stopping={self.early_stopping} is not a number of validations: give 1 or more, or "
+                "null to train the whole stage."
+            )
+        if self.result not in RESULTS:
+            raise ConfigError(f"A stage's result={self.result!r} is unknown: give {' or '.join(RESULTS)}.")
         if isinstance(self.loss, dict):  # what an override of a key that is not there leaves of a reference
             raise ConfigError(
                 f"A stage's loss has no setting {', '.join(map(str, self.loss))}; the joint stage's terms are set as "
@@ -144,10 +160,11 @@ def train_stages(
         callbacks: further callbacks of the last stage.
 
     Returns:
-        The last stage's final validation metrics, such as ``val/background_ssim``.
+        The validation metrics of the last stage's result, such as ``val/background_ssim``.
 
     Raises:
-        ConfigError: a stage, ``init`` or the optimizer does not fit the network.
+        ConfigError: a stage, ``init`` or the optimizer does not fit the network, or a stage monitors pairs that the
+            data does not have.
         WeightsError: a file of ``init`` is missing or does not fit.
         CheckpointError: the run is to go back to a checkpoint before stages that have begun.
     """
@@ -173,6 +190,7 @@ def train_stages(
             name,
             prefixes[name],
         )
+        refuse_missing_pairs(modules[name].monitor, data, f"stages.{name}.monitor")
     for number, (name, stage) in enumerate(stages.items()):
         module = modules[name]
         folder = run.stage(name)
@@ -220,6 +238,8 @@ def fit_stage(
         ProgressBar(),
         *more_callbacks,
     ]
+    if stage.early_stopping is not None:
+        callbacks.insert(0, Patience(module.monitor, stage.early_stopping))
     if ema_decay is not None:
         callbacks.insert(0, EMA(ema_decay))
     trainer = open_trainer(
@@ -245,7 +265,15 @@ def fit_stage(
     )
     with clear_errors(module, folder):
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    metrics = take_result(module, folder)
+    if trainer.current_epoch < stage.epochs:
+        log.info(
+            "Stage %s ends after epoch %d: %s validations without a better %s.",
+            module.name,
+            trainer.current_epoch,
+            stage.early_stopping,
+            module.monitor,
+        )
+    metrics = take_result(module, folder, stage.result)
     if trainer.is_global_zero:
         save_network(module.net, folder / WEIGHTS)
         with write_atomically(folder / RESULT, "w") as file:
@@ -293,14 +321,22 @@ def refuse_later_stages(run: RunDirectory, chosen: Path, later: Sequence[str]) -
             )
 
 
-def take_result(module: StageTraining, folder: Path) -> dict[str, float]:
-    """Puts the stage's final weights into its network and returns their validation metrics, both from its last
-    checkpoint.
+def take_result(module: StageTraining, folder: Path, result: str = "last") -> dict[str, float]:
+    """Puts the stage's final weights into its network and returns their validation metrics, both from its last or its
+    best checkpoint.
 
     The checkpoint, not the trainer's memory, is the result: it holds the averaged weights where averaging is on, and
     it is the same whether or not the run was stopped after its last step.
+
+    Raises:
+        CheckpointError: there is no best checkpoint, as no validation gave a number.
     """
-    checkpoint = torch.load(folder / LAST, map_location="cpu", weights_only=True)
+    if not (folder / RESULTS[result]).exists():
+        raise CheckpointError(
+            f"{folder} has no {RESULTS[result]}: no validation gave a number for {module.monitor}. Give "
+            f"stages.{module.name}.result=last, or trainer.limit_val_batches=null."
+        )
+    checkpoint = torch.load(folder / RESULTS[result], map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     metrics: dict[str, float] = checkpoint["callbacks"][Checkpoints.__name__]["metrics"]
     return metrics

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from crrn.files import write_atomically
+from crrn.metrics.gain import HARM_RATE
 from crrn.screen import console
 from crrn.training.rundir import WEIGHTS, RunDirectory
+from crrn.training.validation import SETS
 
 COLUMNS = (("SSIM", "ssim", ".4f"), ("SI", "si", ".4f"), ("PSNR (dB)", "psnr", ".2f"))
 ROWS = (
@@ -19,42 +21,59 @@ ROWS = (
     ("Gradient of B, identity (gradient of the input)", "identity_gradient"),
     ("Gradient of B, estimated", "gradient"),
 )
+GAIN_ROWS = (("Gain", "gain"), ("Gain after colour match", "matched_gain"))
+HEADINGS = dict(zip(SETS, ("Held-out mixtures", "Held-out pairs"), strict=True))
 
 
-def summary_rows(metrics: Mapping[str, float]) -> list[list[str]]:
-    """The table's rows: layer, then its metrics; the estimated background's row is followed by its gain over the
-    identity.
+def summary_rows(metrics: Mapping[str, float], prefix: str = SETS[0]) -> list[list[str]]:
+    """The table's rows for one validation set: layer, then its metrics; the estimated background's row is followed by
+    its gains over the identity.
     """
     rows = []
     for label, row in ROWS:
-        if f"val/{row}_ssim" in metrics:
-            rows.append([label, *(format(metrics[f"val/{row}_{key}"], form) for _, key, form in COLUMNS)])
-        if row == "background" and f"val/{row}_ssim" in metrics:
-            gains = [metrics[f"val/{row}_{key}"] - metrics[f"val/identity_{row}_{key}"] for _, key, _ in COLUMNS]
-            rows.append(
-                ["Gain", *(format(gain, "+" + form) for gain, (_, _, form) in zip(gains, COLUMNS, strict=True))]
-            )
+        if f"{prefix}/{row}_ssim" in metrics:
+            rows.append([label, *(format(metrics[f"{prefix}/{row}_{key}"], form) for _, key, form in COLUMNS)])
+        if row == "background":
+            for gain_label, gain in GAIN_ROWS:
+                names = [(f"{prefix}/{gain}_{key}", form) for _, key, form in COLUMNS]
+                if names[0][0] in metrics:
+                    rows.append(
+                        [
+                            gain_label,
+                            *(format(metrics[name], "+" + form) if name in metrics else "" for name, form in names),
+                        ]
+                    )
     return rows
 
 
+def harm_line(metrics: Mapping[str, float], prefix: str) -> str | None:
+    """What share of the images became worse, as a sentence; None where it is not known."""
+    rate = metrics.get(f"{prefix}/{HARM_RATE}")
+    return None if rate is None else f"Harm rate: {rate:.1%} of the images became worse than their input."
+
+
 def write_summary(run: RunDirectory, metrics: Mapping[str, float], title: str) -> None:
-    """Prints the table and writes ``summary.md`` and ``summary.json``."""
-    head = ["Held-out mixtures", *(label for label, _, _ in COLUMNS)]
-    rows = summary_rows(metrics)
-    lines = [f"# {title}", "", "| " + " | ".join(head) + " |", "|---|---:|---:|---:|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    """Prints the tables and writes ``summary.md`` and ``summary.json``."""
+    lines = [f"# {title}"]
+    screen = console()
+    for prefix in SETS:
+        rows, harm = summary_rows(metrics, prefix), harm_line(metrics, prefix)
+        if not rows:
+            continue
+        head = [HEADINGS[prefix], *(label for label, _, _ in COLUMNS)]
+        lines += ["", "| " + " | ".join(head) + " |", "|---|---:|---:|---:|"]
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
+        lines += ["", harm] if harm else []
+        table = Table(title=title, caption=harm)
+        for number, label in enumerate(head):
+            table.add_column(label, justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*row, style="bold" if row[0] == GAIN_ROWS[0][0] else None)
+        screen.print(table)
     with write_atomically(run.path / "summary.md", "w") as file:
         file.write("\n".join(lines) + "\n")
     with write_atomically(run.path / "summary.json", "w") as file:
         json.dump(dict(metrics), file, indent=2)
-
-    table = Table(title=title)
-    for number, label in enumerate(head):
-        table.add_column(label, justify="right" if number else "left")
-    for row in rows:
-        table.add_row(*row, style="bold" if row[0] == "Gain" else None)
-    screen = console()
-    screen.print(table)
     panels = sorted(run.path.glob("*/panels/*.png"), key=lambda path: path.stat().st_mtime)
     if panels:
         screen.print(f"Panel:   {panels[-1]}")

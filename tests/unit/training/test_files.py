@@ -75,7 +75,8 @@ def test_the_newest_whole_checkpoint_is_found(tmp_path: Path):
 
 def test_going_back_makes_the_chosen_checkpoint_the_last_one(tmp_path: Path):
     for number, name in enumerate(("best.ckpt", "last.ckpt")):
-        AtomicCheckpointIO().save_checkpoint({"weights": torch.full((1000,), number)}, tmp_path / name)
+        state = {"weights": torch.full((1000,), number), "callbacks": {"Checkpoints": {"best": 1.0}}}
+        AtomicCheckpointIO().save_checkpoint(state, tmp_path / name)
     go_back(tmp_path, tmp_path / "best.ckpt")
     assert torch.load(newest_checkpoint(tmp_path), weights_only=True)["weights"][0] == 0
     last = tmp_path / "last.ckpt"
