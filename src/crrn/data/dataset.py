@@ -70,7 +70,7 @@ class SampleDataset(Dataset[Sample | DataError]):
         size = (key.height, key.width)
         if recipe.pair is not None and self.pairs is not None:
             background, _ = self._photo(self.background, recipe.background, None, skipped)
-            reflection = self._first_good(recipe.pair, self.pairs.reflection, skipped)
+            reflection = self._of_pair(recipe.pair, self.pairs.reflection, skipped)
         else:
             partner = self.reflection.files[recipe.reflection]
             background, file = self._photo(self.background, recipe.background, partner, skipped)
@@ -81,7 +81,7 @@ class SampleDataset(Dataset[Sample | DataError]):
     def _pair(self, key: Key, skipped: list[str]) -> TakenPair:
         assert self.pairs is not None and self.pair_plan is not None
         recipe = self.pair_plan(key.epoch, key.k)
-        pair = self._first_good(recipe.pair, self.pairs.__getitem__, skipped)
+        pair = self._of_pair(recipe.pair, self.pairs.__getitem__, skipped)
         size = (key.height, key.width)
         mixture, background, reflection = pair
         return TakenPair(
@@ -91,35 +91,42 @@ class SampleDataset(Dataset[Sample | DataError]):
             recipe.gains,
         )
 
-    def _first_good(self, index: int, read: Callable[[int], Item], skipped: list[str]) -> Item:
-        """What ``read`` gives of a pair; a corrupt pair is replaced by the next good one."""
-        assert self.pairs is not None
-        for step in range(len(self.pairs)):
-            number = (index + step) % len(self.pairs)
-            try:
-                return read(number)
-            except DataError:
-                if self.on_corrupt == "error":
-                    raise
-                skipped.append(str(self.pairs.files[number]))
-        raise DataError(f"not one of the {len(self.pairs)} real pairs can be read: replace their files.")
-
     def _photo(
         self, bank: Photos, index: int, partner: Path | None, skipped: list[str]
     ) -> tuple[Photo | StoredPhoto, Path]:
         """The photo and its file; a corrupt one is replaced by the next good one that is not ``partner``."""
-        for step in range(len(bank)):
-            number = (index + step) % len(bank)
-            file = bank.files[number]
+        none = f"not one of the {len(bank)} photos from {bank.files[index]} on can be read: replace them."
+        return self._first_good(bank.files, index, bank.__getitem__, skipped, none, partner)
+
+    def _of_pair(self, index: int, read: Callable[[int], Item], skipped: list[str]) -> Item:
+        """What ``read`` gives of a pair; a corrupt pair is replaced by the next good one."""
+        assert self.pairs is not None
+        none = f"not one of the {len(self.pairs)} real pairs can be read: replace their files."
+        return self._first_good(self.pairs.files, index, read, skipped, none)[0]
+
+    def _first_good(
+        self,
+        files: Sequence[Path],
+        index: int,
+        read: Callable[[int], Item],
+        skipped: list[str],
+        none: str,
+        partner: Path | None = None,
+    ) -> tuple[Item, Path]:
+        """What ``read`` gives, and its file: of number ``index`` or, where that is corrupt and may be skipped, of the
+        next good one whose file is not ``partner``; DataError with the message ``none`` where there is none."""
+        for step in range(len(files)):
+            number = (index + step) % len(files)
+            file = files[number]
             if step and file == partner:
                 continue
             try:
-                return bank[number], file
+                return read(number), file
             except DataError:
                 if self.on_corrupt == "error":
                     raise
                 skipped.append(str(file))
-        raise DataError(f"not one of the {len(bank)} photos from {bank.files[index]} on can be read: replace them.")
+        raise DataError(none)
 
 
 def placed(photo: Photo | StoredPhoto, size: Size, geometry: Geometry) -> Photo | Cut:

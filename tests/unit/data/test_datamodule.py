@@ -3,12 +3,12 @@ import multiprocessing
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.trainer import at
 
 from crrn.data import Batches, Loading, MixtureDataModule, PhotoSource, Sources, Validation, folder
 from crrn.data.batch import Batch, PhotoBatch
@@ -49,19 +49,6 @@ def make_data(make_photos: MakePhotos, tmp_path: Path) -> MakeData:
         return MixtureDataModule(**settings, **{name: kinds[name](**block) for name, block in blocks.items()})
 
     return make
-
-
-def at(data: MixtureDataModule, batch: int = 0, rank: int = 0, world_size: int = 1) -> MixtureDataModule:
-    """Stand in for a trainer that has trained on `batch` batches."""
-    progress = SimpleNamespace(total=SimpleNamespace(processed=batch))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
-        global_rank=rank,
-        world_size=world_size,
-        num_devices=1,
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
-    )
-    return data
 
 
 def assert_same(first: list[Batch], second: list[Batch]) -> None:

@@ -1,7 +1,6 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
+from tests.trainer import at
 from torch import Tensor
 
 from crrn.bench.textures import texture
@@ -115,19 +115,6 @@ def make_data(make_photos: MakePhotos, tmp_path: Path) -> Callable[..., MixtureD
         return at(data, 0)
 
     return make
-
-
-def at(data: MixtureDataModule, batch: int) -> MixtureDataModule:
-    progress = SimpleNamespace(total=SimpleNamespace(processed=batch))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
-        global_rank=0,
-        world_size=1,
-        num_devices=1,
-        training=True,
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
-    )
-    return data
 
 
 def formed(data: MixtureDataModule, loader: Any = None) -> list[Mixture]:

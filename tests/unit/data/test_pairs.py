@@ -1,12 +1,12 @@
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.trainer import at
 
 from crrn.data import Batches, Loading, MixtureDataModule, Sources, Validation
 from crrn.data.batch import Batch
@@ -69,20 +69,6 @@ def make_data(make_photos: MakePhotos, tmp_path: Path, pairs: Path) -> MakeData:
         )
 
     return make
-
-
-def at(data: MixtureDataModule, batch: int = 0, rank: int = 0, world_size: int = 1) -> MixtureDataModule:
-    """Stand in for a trainer that has trained on `batch` batches."""
-    progress = SimpleNamespace(total=SimpleNamespace(processed=batch))
-    data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
-        global_rank=rank,
-        world_size=world_size,
-        num_devices=1,
-        training=True,
-        strategy=SimpleNamespace(root_device=torch.device("cpu")),
-    )
-    return data
 
 
 def formed(data: MixtureDataModule, loader: Any = None) -> list[Mixture]:
