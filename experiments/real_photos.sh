@@ -11,7 +11,7 @@ train() {
     OMP_NUM_THREADS=1 "$python" -m src.train experiment=photo run_root=runs/real_photos resume=auto logger=none \
         data.background="$photos" data.reflection="$photos" "data.sources.pairs=[$pairs]" \
         init=null net.encoder_width=null 'optimizer.freeze=[]' \
-        stages.joint.epochs=4 data.batches.samples_per_epoch=2400 "$@"
+        stages.joint.epochs=4 data.batches.samples_per_epoch=4800 "$@"
 }
 
 if [ "$part" != evaluation ]; then
