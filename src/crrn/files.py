@@ -1,8 +1,9 @@
-"""Writing files so that a reader, or a process killed in the middle, never meets half of one."""
+"""Writing files so that a reader, or a process killed in the middle, never meets half of one; and reading them."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,23 @@ def file_digest(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+class BoundedFile(io.BufferedReader):
+    """A file open for reading, of which a read never asks for more bytes than it has.
+
+    A plain file reserves as many bytes as are asked for, and a decoder asks for as many as a file's header claims:
+    gigabytes for a broken PNG of a few bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most `size` bytes; all that are left for None or a negative number."""
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def remove_leftovers(folder: Path) -> None:

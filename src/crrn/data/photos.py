@@ -11,9 +11,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from crrn.errors import DataError
+from crrn.files import BoundedFile
 
 Photo = NDArray[np.uint8]
 
@@ -47,7 +48,7 @@ def check_photo(file: Path, min_side: int) -> None:
         DataError: naming the file, when it is no readable image or its short side is below ``min_side`` pixels.
     """
     try:
-        with Image.open(file) as image:
+        with BoundedFile(file) as content, Image.open(content) as image:
             size = image.size
     except Exception as error:  # PIL's plugins raise all kinds of errors on broken files
         raise _unreadable(file, error) from error
@@ -60,7 +61,7 @@ def check_photo(file: Path, min_side: int) -> None:
 
 def upright_size(file: Path) -> tuple[int, int]:
     """A photo's (height, width) as it will be decoded, from its header alone; raises whatever Pillow does."""
-    with Image.open(file) as image:
+    with BoundedFile(file) as content, Image.open(content) as image:
         # Pillow decodes a whole PNG to look for an orientation behind its pixels, where nobody writes one.
         exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
         width, height = image.size
@@ -80,7 +81,7 @@ def read_photo(file: Path, size: tuple[int, int], squeeze: bool = True) -> Photo
         DataError: naming the file, when it is missing, corrupt or truncated.
     """
     try:
-        with Image.open(file) as image:
+        with BoundedFile(file) as content, Image.open(content) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
             turned = orientation in (5, 6, 7, 8)
             full = image.size
@@ -123,7 +124,7 @@ def read_image(file: Path) -> Photo:
         DataError: naming the file, when it is missing, corrupt or truncated.
     """
     try:
-        with Image.open(file) as image:
+        with BoundedFile(file) as content, Image.open(content) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
             return _rgb(image.transpose(_TURNS[orientation]) if orientation in _TURNS else image)
     except Exception as error:  # as above
@@ -251,6 +252,10 @@ def _unreadable(
     error: Exception,
     remedy: str = "remove or replace the file, or set data.sources.on_corrupt=skip to go on without it",
 ) -> DataError:
-    said = " ".join(str(error).partition(" '")[0].split()).rstrip(".:") or type(error).__name__
-    reason = "no such file" if isinstance(error, FileNotFoundError) else said
+    if isinstance(error, FileNotFoundError):
+        reason = "no such file"
+    elif isinstance(error, UnidentifiedImageError):
+        reason = "no known kind of image"
+    else:
+        reason = " ".join(str(error).partition(" '")[0].split()).rstrip(".:") or type(error).__name__
     return DataError(f"{file} cannot be read as a photo ({reason}): {remedy}.")

@@ -102,7 +102,7 @@ def test_header_check(tmp_path: Path) -> None:
     ):
         check_photo(save(tmp_path / "tiny.jpg", Image.new("RGB", (64, 31))), 32)
     (tmp_path / "bad.jpg").write_bytes(b"no image at all")
-    with pytest.raises(DataError, match=r"bad\.jpg cannot be read as a photo \(cannot identify image file\): remove"):
+    with pytest.raises(DataError, match=r"bad\.jpg cannot be read as a photo \(no known kind of image\): remove"):
         check_photo(tmp_path / "bad.jpg", 32)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from crrn.errors import DataError
+from crrn.files import BoundedFile
 from crrn.inference.photo.formats import FORMATS, NAMES, register_heif
 from crrn.inference.photo.metadata import TURNED, read_dpi, read_exif, read_xmp
 from crrn.inference.photo.photo import Photo
@@ -70,17 +71,18 @@ def _opened(path: Path, max_megapixels: float) -> Iterator[Image.Image]:
     """Pillow's image of a file whose header is good, and its size not too large."""
     register_heif()
     Image.init()
-    with _no_limit():
-        # No other formats: the fewer decoders a stranger's file can reach, the better.
-        image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
-    with image:
-        width, height = image.size
-        if width * height > max_megapixels * 1e6:
-            raise DataError(
-                f"{path} has {width * height / 1e6:.0f} megapixels ({height}x{width}), and the limit is "
-                f"{max_megapixels:g}: if it is what it seems, raise max_megapixels."
-            )
-        yield image
+    with BoundedFile(path) as content:
+        with _no_limit():
+            # No other formats: the fewer decoders a stranger's file can reach, the better.
+            image = Image.open(content, formats=[name for name in FORMATS if name in Image.OPEN])
+        with image:
+            width, height = image.size
+            if width * height > max_megapixels * 1e6:
+                raise DataError(
+                    f"{path} has {width * height / 1e6:.0f} megapixels ({height}x{width}), and the limit is "
+                    f"{max_megapixels:g}: if it is what it seems, raise max_megapixels."
+                )
+            yield image
 
 
 @contextmanager
