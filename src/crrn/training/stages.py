@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -10,13 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as L
 import torch
-from lightning.pytorch.callbacks import Callback, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -25,39 +20,27 @@ from crrn.data import MixtureDataModule
 from crrn.errors import CheckpointError, ConfigError
 from crrn.files import write_atomically
 from crrn.losses import ReconstructionLoss
-from crrn.nets import estimates_of, save_network
+from crrn.nets import save_network
 from crrn.nets.initial import Init, is_given, load_initial, load_state
 from crrn.nets.network import stages_of
 from crrn.nets.record import describe, find_record
-from crrn.nets.state import mismatches
-from crrn.nets.weights import read_weights
-from crrn.private import find_unused_parameters
-from crrn.records import read_json
 from crrn.training.background import Background
 from crrn.training.callbacks import CallbackFactory, standard_callbacks
-from crrn.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from crrn.training.curves import CsvCurves
 from crrn.training.early_stopping import Patience
-from crrn.training.ema import EMA
 from crrn.training.guards import Begun, clear_errors
 from crrn.training.modules import StageTraining
 from crrn.training.optimizers import Optimizer
-from crrn.training.recovery import BEST, LAST, go_back, newest_checkpoint
+from crrn.training.recovery import go_back, newest_checkpoint
+from crrn.training.results import RESULT, RESULTS, take_finished, take_result, write_result
 from crrn.training.rundir import INIT, WEIGHTS, RunDirectory
 from crrn.training.schedules import Schedule
+from crrn.training.trainers import TrainerFactory, stage_trainer
 from crrn.training.validation import refuse_missing_pairs
 
 log = logging.getLogger(__name__)
 
-TrainerFactory = Callable[..., L.Trainer]
 LoggerFactory = Callable[[str, Path, Mapping[str, Any]], Logger]
-
-RESULT = "result.json"
-"""The validation metrics of a stage's result; its presence says that the stage is complete."""
-SHARDED = ("fsdp", "deepspeed", "model_parallel", "modelparallel")
-"""Beginnings of the names of strategies with which no process holds the whole network."""
-RESULTS = {"last": LAST, "best": BEST}
-"""The checkpoint that a stage's setting ``result`` names."""
 
 
 @dataclass(frozen=True)
@@ -212,21 +195,8 @@ def fit_stage(
     used = [begun, *(callback for callback in callbacks if callback is not None), background]
     if stage.early_stopping is not None:
         used.insert(0, Patience(module.monitor, stage.early_stopping))
-    # The average of the weights is what the others see.
-    used.sort(key=lambda callback: not isinstance(callback, EMA | WeightAveraging))
-    trainer = open_trainer(
-        trainer_factory,
-        fused=bool(module.optimizer.settings.get("fused")),
-        max_epochs=stage.epochs,
-        callbacks=used,
-        logger=[CsvCurves(folder), *(make(module.name, folder, run.config) for make in loggers.values())],
-        plugins=[AtomicCheckpointIO(background), *cluster()],
-        default_root_dir=run.path,
-        enable_model_summary=False,
-    )
-    if isinstance(trainer.strategy, DDPStrategy) and set(estimates_of(module.net)) - set(module.loss.layers):
-        # The output layers of what no loss term looks at get no gradient, for which DDP would wait in vain.
-        find_unused_parameters(trainer.strategy)
+    curves = [CsvCurves(folder), *(make(module.name, folder, run.config) for make in loggers.values())]
+    trainer = stage_trainer(trainer_factory, module, stage.epochs, used, curves, background, run.path)
     log.info(
         "Stage %s: %s, %.1f M parameters, %d epochs%s%s",
         module.name,
@@ -249,58 +219,9 @@ def fit_stage(
     trainer.strategy.barrier("the checkpoints are written")
     metrics = take_result(module, folder, stage.result)
     if trainer.is_global_zero:
-        save_part(module.net, folder / WEIGHTS)
-        with write_atomically(folder / RESULT, "w") as file:
-            json.dump(metrics, file, indent=2)
+        write_result(module, folder, metrics)
     trainer.strategy.barrier("the stage's results are written")
     return metrics
-
-
-def open_trainer(factory: TrainerFactory, fused: bool = False, **settings: Any) -> L.Trainer:
-    """The trainer of a stage.
-
-    Args:
-        factory: makes it.
-        fused: whether the optimizer unscales gradients itself.
-        settings: the run's own.
-
-    Raises:
-        ConfigError: Lightning refuses a setting, or one is given that is the run's own.
-    """
-    own = settings.keys() & getattr(factory, "keywords", {}).keys()
-    if own:
-        raise ConfigError(
-            f"trainer.{min(own)} is set by the run itself: leave it out. A stage's length is stages.NAME.epochs, the "
-            "run's place is run_root=DIR and name=NAME, loggers are logger=NAME."
-        )
-    strategy = getattr(factory, "keywords", {}).get("strategy")
-    name = strategy if isinstance(strategy, str) else type(strategy).__name__
-    if name.lower().startswith(SHARDED):
-        raise ConfigError(
-            f"trainer.strategy={name} spreads the weights over the devices, which crrn's checkpoints, averages and "
-            "guards do not support: give trainer.strategy=ddp. Each device then holds the whole network, with its "
-            "optimizer 1 GB at width 1."
-        )
-    try:
-        trainer = factory(**settings)
-    except (TypeError, ValueError, MisconfigurationException) as error:
-        raise ConfigError(f"Lightning refuses a setting of trainer: {error}") from error
-    if trainer.accumulate_grad_batches < 1:
-        raise ConfigError(f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} is not 1 or more.")
-    if trainer.gradient_clip_val and getattr(trainer.precision_plugin, "scaler", None) is not None and fused:
-        raise ConfigError(
-            "trainer.gradient_clip_val does not work with trainer.precision=16-mixed and a fused optimizer: give "
-            "trainer.precision=bf16-mixed, or optimizer.fused=false."
-        )
-    return trainer
-
-
-def cluster() -> list[SLURMEnvironment]:
-    """A plugin of Lightning's trainer where SLURM starts the processes, as it would choose itself, but without its own
-    way to resume after SLURM's warning: that takes one stage's checkpoint for the next one's.
-    """
-    by_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
-    return [SLURMEnvironment(auto_requeue=False)] if by_slurm else []
 
 
 def refuse_later_stages(run: RunDirectory, chosen: Path, later: Sequence[str]) -> None:
@@ -311,46 +232,6 @@ def refuse_later_stages(run: RunDirectory, chosen: Path, later: Sequence[str]) -
                 f"resume={chosen} goes back to before stage {name}, which began with what came of it later; move "
                 f"{run.stage(name)} away to train that stage anew, or go on where the run stopped by resume=auto."
             )
-
-
-def take_result(module: StageTraining, folder: Path, result: str = "last") -> dict[str, float]:
-    """Puts the stage's final weights into its network and returns their validation metrics, both from its last or its
-    best checkpoint.
-
-    The checkpoint, not the trainer's memory, is the result: it holds the averaged weights where averaging is on, and
-    it is the same whether or not the run was stopped after its last step.
-
-    Raises:
-        CheckpointError: there is no best checkpoint, as no validation gave a number.
-    """
-    if not (folder / RESULTS[result]).exists():
-        raise CheckpointError(
-            f"{folder} has no {RESULTS[result]}: no validation gave a number for {module.monitor}. Give "
-            f"stages.{module.name}.result=last, or trainer.limit_val_batches=null."
-        )
-    checkpoint = torch.load(folder / RESULTS[result], map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
-    metrics: dict[str, float] = checkpoint["callbacks"][Checkpoints.__name__]["metrics"]
-    return metrics
-
-
-def take_finished(net: nn.Module, folder: Path) -> dict[str, float]:
-    """Puts the weights of a stage that is complete into its network and returns their validation metrics.
-
-    Raises:
-        CheckpointError: the weights are another network's.
-        RunError: the metrics cannot be read.
-    """
-    state = read_weights(folder / WEIGHTS)[1]
-    wrong = mismatches(net.state_dict(), state)
-    if wrong:
-        raise CheckpointError(
-            f"{folder / WEIGHTS} is of another network than this run's ({len(wrong)} weights differ, {wrong[0]!r} "
-            "first): give the settings of net= that the run was started with, or start another by name=NEW."
-        )
-    net.load_state_dict(state)
-    metrics: dict[str, float] = read_json(folder / RESULT, {str: float}, f"remove {folder} to train the stage again")
-    return metrics
 
 
 def part_of(net: nn.Module, stage: str) -> nn.Module:
@@ -366,15 +247,6 @@ def part_of(net: nn.Module, stage: str) -> nn.Module:
             "another net."
         )
     return parts[stage]
-
-
-def save_part(part: nn.Module, path: Path) -> None:
-    """Writes the weights of what a stage trained: a network, or a module in one that has no record of its own."""
-    if find_record(part) is not None:
-        save_network(part, path)
-        return
-    with write_atomically(path) as file:
-        file.write(save({name: value.contiguous() for name, value in part.state_dict().items()}))
 
 
 def name_in(net: nn.Module, part: nn.Module) -> str:

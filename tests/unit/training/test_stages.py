@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from crrn.cli.config import build, config_folder
 from crrn.errors import ConfigError
 from crrn.training import Logging, standard_callbacks
-from crrn.training.stages import cluster, open_trainer
+from crrn.training.trainers import cluster, open_trainer
 
 
 def test_the_run_and_not_lightning_goes_on_after_slurm_stopped_it(monkeypatch: pytest.MonkeyPatch):

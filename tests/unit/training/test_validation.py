@@ -26,8 +26,8 @@ from crrn.training.early_stopping import Patience
 from crrn.training.optimizers import Optimizer
 from crrn.training.progress import validation_line
 from crrn.training.recovery import BEST, LAST, go_back
+from crrn.training.results import take_result
 from crrn.training.schedules import multistep
-from crrn.training.stages import take_result
 from crrn.training.summary import harm_line, summary_rows
 from crrn.training.validation import Validation, is_better, refuse_unknown_metric
 
