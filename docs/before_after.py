@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 
 import crrn
-from crrn.data.demo import demo_photos
+from crrn.data.package_photos import demo_photos
 from crrn.data.photos import read_image
 from crrn.image.picture import to_picture, to_tensor
 from crrn.mixing import LinearMixing

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import crrn.mixing
 from crrn.data.batch import Batch, Sample, TwoPhotos, collate, form
-from crrn.data.demo import demo_photos
+from crrn.data.package_photos import demo_photos
 from crrn.image.picture import to_picture
 from crrn.mixing import Mixture, PhotoMixing
 

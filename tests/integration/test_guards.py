@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from crrn.training.background import Background
-from crrn.training.modules import StageTraining
 from crrn.training.recovery import is_whole
+from crrn.training.stage_training import StageTraining
 from tests.integration.conftest import Outcome, tiny
 
 Train = Callable[..., Outcome]

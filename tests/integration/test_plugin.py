@@ -152,7 +152,7 @@ def test_an_installed_network_through_all_commands(
     assert "TinyUNet, channels 8" in (tmp_path / "exported/README.md").read_text()
     assert record_of(crrn.from_pretrained(tmp_path / "exported")) == record
 
-    from crrn.webdemo.studio import Studio
+    from crrn.webpage.studio import Studio
 
     (tmp_path / "page").mkdir()
     result = Studio(["runs/run"], tmp_path / "page", max_megapixels=1).remove(tmp_path / "photos/two.png", "run")

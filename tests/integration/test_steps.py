@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from crrn.training.modules import StageTraining
+from crrn.training.stage_training import StageTraining
 from tests.integration.conftest import Outcome, tiny
 
 Train = Callable[..., Outcome]

@@ -26,7 +26,7 @@ def main() -> None:
 
     import crrn.cli.train
     import crrn.data.augment  # noqa: F401
-    from crrn.training.modules import StageTraining
+    from crrn.training.stage_training import StageTraining
 
     for name in ("training_step", "validation_step"):
         announce(StageTraining, name)

@@ -24,14 +24,14 @@ FLOORS = (
     {"data", "metrics", "losses", "nets", "solvers"},
     {"removers"},
     {"training", "evaluation", "inference"},
-    {"bench", "webdemo"},  # bench measures all below
+    {"bench", "webpage"},  # bench measures all below
     {"cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 # library -> the only rooms or modules that import it
 RESERVED = {
-    "gradio": ("crrn.webdemo",),
+    "gradio": ("crrn.webpage",),
     "hydra": ("crrn.cli",),
     "rich.console": ("crrn.screen", "crrn.cli.progress"),  # one console, which takes names for what they are
     "lightning": ("crrn.training", "crrn.data.datamodule", "crrn.bench.step", "crrn.cli", "crrn.private"),

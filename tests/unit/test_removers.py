@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from crrn.errors import ConfigError
-from crrn.evaluation.contestants import contestants
+from crrn.evaluation.methods import methods
 from crrn.removers import load_remover, remover_label
 from crrn.solvers import SOLVERS, WS16
 
@@ -44,4 +44,4 @@ def test_wrong_names_and_options_are_said_before_anything_is_evaluated(name, mes
     with pytest.raises(ConfigError, match=message):
         load_remover(name)
     with pytest.raises(ConfigError, match=message):
-        contestants(["yl19", name])
+        methods(["yl19", name])

@@ -7,20 +7,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.progress import Progress as Bars
-from rich.progress import TextColumn
+from rich.progress import Progress, TextColumn
 from rich.text import Text
 
 from crrn.bench.report import screen as show_bench
 from crrn.cli.prepare import show as show_prepared
 from crrn.cli.prepare import verdict_table
-from crrn.cli.progress import Progress
+from crrn.cli.progress import ProgressDisplay
 from crrn.cli.sweeps import show_table
 from crrn.data.preparation.rid import KEPT, Verdict
 from crrn.evaluation import show as evaluation
 from crrn.evaluation.tables import Grid
-from crrn.training.progress import ProgressBar
 from crrn.training.summary import write_summary
+from crrn.training.terminal import ProgressBar
 
 NAMES = ("photo [red]1[/red].jpg", "[/] gone", "\\[bold]", "a:bug:b", "[link=x]y")
 
@@ -58,11 +57,11 @@ def test_the_other_tables(name: str, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bars(name: str) -> None:
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         progress(name, 0, 1)
         assert str(progress.bars.columns[0](progress.bars.tasks[0])) == name
     bar = ProgressBar()
-    bar.progress = Bars(TextColumn("{task.description}"))  # type: ignore[assignment]
+    bar.progress = Progress(TextColumn("{task.description}"))  # type: ignore[assignment]
     bar.train_progress_bar_id = bar.progress.add_task("")
     trainer, stage = SimpleNamespace(current_epoch=0, max_epochs=3), SimpleNamespace(name=name)
     bar._name_stage(trainer, stage)  # type: ignore[arg-type]

@@ -19,11 +19,11 @@ from crrn.bench.textures import write_textures
 from crrn.data import MixtureDataModule
 from crrn.data.batch import Batch, collate, form
 from crrn.data.dataset import SampleDataset
-from crrn.data.photos import Photo
 from crrn.data.plan import Size
 from crrn.data.settings import Batches, Loading, Sources, parse_size
 from crrn.data.sources import PhotoSource, folder
 from crrn.errors import DataError
+from crrn.image.picture import Pixels
 from crrn.mixing import CEILNetMixing, Mixture, PhotoMixing
 
 CACHED = "crrn, cached"
@@ -171,11 +171,11 @@ class Pipeline:
         """Files to mixtures."""
         return self.mix(self.load())
 
-    def field_load(self) -> list[tuple[Photo, Photo]]:
+    def field_load(self) -> list[tuple[Pixels, Pixels]]:
         """The two photos of each mixture in the field's way."""
         return [(peers.read(first, self.size), peers.read(second, self.size)) for first, second, _ in self.samples]
 
-    def field_mix(self, photos: Sequence[tuple[Photo, Photo]]) -> Mixture:
+    def field_mix(self, photos: Sequence[tuple[Pixels, Pixels]]) -> Mixture:
         """The field's synthesis, sample by sample."""
         return field_mix("CEILNetMixing", photos, [parameters for _, _, parameters in self.samples])
 
@@ -193,7 +193,7 @@ def pairs_of(files: Sequence[Path], root: Path) -> Path:
     return root
 
 
-def ready_photos(batch: Batch) -> list[tuple[Photo, Photo]]:
+def ready_photos(batch: Batch) -> list[tuple[Pixels, Pixels]]:
     """The photos of a batch one by one, (H, W, 3)."""
     layers = [photos.permute(0, 2, 3, 1).contiguous().numpy() for photos in two_photos(batch)]
     return list(zip(*layers, strict=True))
@@ -215,7 +215,7 @@ def mean_photo_difference(first: Any, second: Any) -> float:
     return float(np.mean(differences)) / 255
 
 
-def pictures(batch: Batch | list[tuple[Photo, Photo]]) -> list[Photo]:
+def pictures(batch: Batch | list[tuple[Pixels, Pixels]]) -> list[Pixels]:
     """All photos of a batch of either side."""
     pairs = ready_photos(batch) if isinstance(batch, Batch) else batch
     return [photo for pair in pairs for photo in pair]

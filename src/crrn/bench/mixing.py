@@ -13,7 +13,7 @@ from crrn.bench import peer_mixing, peers
 from crrn.bench.bench import Bench
 from crrn.bench.race import Contestant
 from crrn.data.batch import Batch, Sample, TwoPhotos, collate, form
-from crrn.data.photos import Photo
+from crrn.image.picture import Pixels
 from crrn.mixing import Mixture, PhotoMixing
 from crrn.mixing.operations import blurred, shifted
 
@@ -25,7 +25,7 @@ TOLERANCES = {"GammaMixing": 3e-3}
 """How much a layer may differ on average: the field crops the vignette at whole pixels. The others: 1e-4."""
 
 
-def race_models(bench: Bench, mixing: PhotoMixing, photos: Sequence[tuple[Photo, Photo]]) -> None:
+def race_models(bench: Bench, mixing: PhotoMixing, photos: Sequence[tuple[Pixels, Pixels]]) -> None:
     """Races each model of a choice against the field's way, then the choice against its models, and kornia's
     operations against crrn's.
 
@@ -57,7 +57,7 @@ def race_models(bench: Bench, mixing: PhotoMixing, photos: Sequence[tuple[Photo,
     _race_kornia(bench, len(photos), height, width)
 
 
-def _race_choice(bench: Bench, mixing: PhotoMixing, photos: Sequence[tuple[Photo, Photo]], where: str) -> None:
+def _race_choice(bench: Bench, mixing: PhotoMixing, photos: Sequence[tuple[Pixels, Pixels]], where: str) -> None:
     """The choice's time as a multiple of the mean of its models' times, weighted by their shares of the batch."""
     rng = np.random.default_rng(2018)
     drawn = [dict(mixing.draw(rng)) for _ in photos]
@@ -115,7 +115,7 @@ def _race_kornia(bench: Bench, batch: int, height: int, width: int) -> None:
         )
 
 
-def ready(photos: Sequence[tuple[Photo, Photo]], drawn: Sequence[dict[str, Any]]) -> Batch:
+def ready(photos: Sequence[tuple[Pixels, Pixels]], drawn: Sequence[dict[str, Any]]) -> Batch:
     """The batch that the loader gives for these photos and parameters."""
     rows = [Sample(TwoPhotos(*pair, one), k, []) for k, (pair, one) in enumerate(zip(photos, drawn, strict=True))]
     batch = collate(rows)
@@ -123,7 +123,7 @@ def ready(photos: Sequence[tuple[Photo, Photo]], drawn: Sequence[dict[str, Any]]
     return batch
 
 
-def field_mix(kind: str, photos: Sequence[tuple[Photo, Photo]], drawn: Sequence[dict[str, Any]]) -> Mixture:
+def field_mix(kind: str, photos: Sequence[tuple[Pixels, Pixels]], drawn: Sequence[dict[str, Any]]) -> Mixture:
     """A batch of mixtures in the field's way, sample by sample."""
     samples = [peer_mixing.synthesise(kind, *pair, one) for pair, one in zip(photos, drawn, strict=True)]
     return Mixture(*peers.batch(samples))

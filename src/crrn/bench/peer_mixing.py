@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.signal import convolve2d
 from scipy.stats import norm
 
-from crrn.data.photos import Photo
+from crrn.image.picture import Pixels
 
 Image = NDArray[Any]
 Layers = tuple[Image, Image, Image]
@@ -128,7 +128,7 @@ MODELS: dict[str, Callable[[Image, Image, Drawn], Layers]] = {
 """By the class in ``crrn.mixing`` that computes the same, with its default settings."""
 
 
-def synthesise(model: str, background: Photo, reflection: Photo, drawn: Drawn) -> Layers:
+def synthesise(model: str, background: Pixels, reflection: Pixels, drawn: Drawn) -> Layers:
     """I, B and R of one sample, float32 (H, W, 3), from two uint8 photos."""
     b, r = (photo.astype(np.float32) / np.float32(255) for photo in (background, reflection))
     mixture, b, r = (layer.astype(np.float32, copy=False) for layer in MODELS[model](b, r, drawn))

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from crrn.data.photos import Photo
+from crrn.image.picture import Pixels
 
 
-def read(file: Path, size: tuple[int, int]) -> Photo:
+def read(file: Path, size: tuple[int, int]) -> Pixels:
     """One photo, uint8 (height, width, 3)."""
     with Image.open(file) as image:
         return np.asarray(image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BICUBIC))

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crrn.data.photos import Photo
+from crrn.image.picture import Pixels
 
 
-def texture(seed: int, height: int, width: int) -> Photo:
+def texture(seed: int, height: int, width: int) -> Pixels:
     """An uint8 picture (height, width, 3) whose amplitude spectrum falls as 1/f, as natural images' do."""
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])

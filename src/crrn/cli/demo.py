@@ -1,4 +1,4 @@
-"""``python -m src.demo``: the web demo, on this machine."""
+"""``python -m src.demo``: the web page, on this machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def demo(
     if not isinstance(removers, list):
         raise ConfigError(f"removers={removers} is not a list: give removers=[{removers}].")
     if importlib.util.find_spec("gradio") is None:
-        raise ConfigError("The web demo needs Gradio: pip install 'crrn[web]'.")
+        raise ConfigError("The web page needs Gradio: pip install 'crrn[web]'.")
 
     login = check_login(host, auth)
     check_port(host, port)
@@ -51,9 +51,9 @@ def demo(
 
         from crrn.catalogue import METHODS, default_model, models
         from crrn.removers import choose_device
-        from crrn.webdemo.examples import make_examples
-        from crrn.webdemo.page import launch, make_page
-        from crrn.webdemo.studio import Studio
+        from crrn.webpage.examples import make_examples
+        from crrn.webpage.page import launch, make_page
+        from crrn.webpage.studio import Studio
 
         offered = removers or [one.name for one in models() if one.name not in METHODS] or [default_model()]
         offered = offered + [name for name in METHODS if solvers and name not in offered]

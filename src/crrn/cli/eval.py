@@ -41,9 +41,9 @@ def evaluate(
     import torch
 
     from crrn.allocator import keep_freed_memory
-    from crrn.cli.progress import Progress
+    from crrn.cli.progress import ProgressDisplay
     from crrn.evaluation.cases import keep_cases
-    from crrn.evaluation.contestants import contestants
+    from crrn.evaluation.methods import methods
     from crrn.evaluation.runner import Evaluation
     from crrn.evaluation.show import show
     from crrn.evaluation.store import write_parquet
@@ -59,10 +59,10 @@ def evaluate(
         measures["lpips"] = Lpips(perceptual["lpips_alex_weights"]).to(where)
     if perceptual["dists_weights"]:
         measures["dists"] = Dists(perceptual["dists_weights"]).to(where)
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         evaluation = Evaluation(
             Path(evaluation_root) / name,
-            contestants(removers or [], working_size, strength),
+            methods(removers or [], working_size, strength),
             [build(node, f"benchmark.{key}") for key, node in benchmark.items()],
             [build(node, f"protocol.{key}") for key, node in protocol.items()],
             perceptual=measures,
@@ -75,8 +75,8 @@ def evaluate(
         evaluation.run()
         keep_cases(evaluation, cases)
     if parquet:
-        for cell in evaluation.cells():
-            write_parquet(cell)
+        for scores in evaluation.tables():
+            write_parquet(scores)
     show(evaluation.folder, summarise(evaluation.folder))
 
 

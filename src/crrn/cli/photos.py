@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from crrn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from crrn.cli.progress import Progress
+    from crrn.cli.progress import ProgressDisplay
     from crrn.inference.batch import Job, Record
     from crrn.inference.predictor import Predictor
 
@@ -66,7 +66,7 @@ def predict_all(
     import torch
 
     from crrn.catalogue import default_model
-    from crrn.cli.progress import Progress
+    from crrn.cli.progress import ProgressDisplay
     from crrn.inference.batch import Record, find_inputs, listed, plan, result_digest
     from crrn.inference.predictor import Predictor
     from crrn.inference.video import CONTAINERS
@@ -101,7 +101,7 @@ def predict_all(
         strength=strength,
     )
     failed: list[str] = []
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         for number, one in enumerate(left):
             tell = partial(_tell, progress, number, len(left))
             try:
@@ -122,7 +122,7 @@ def predict_all(
         )
 
 
-def _tell(progress: Progress, number: int, of: int, fraction: float) -> None:
+def _tell(progress: ProgressDisplay, number: int, of: int, fraction: float) -> None:
     progress("photos", number + fraction, of)
 
 

@@ -64,10 +64,10 @@ def check_benchmark(
     key: str, node: dict[str, Any], archives: Sequence[str], folder: Path, strict: bool
 ) -> list[CrrnError]:
     """Unpacks a benchmark where archives are given, checks it, prints the findings and writes FOLDER/NAME.json."""
-    from crrn.cli.progress import Progress
+    from crrn.cli.progress import ProgressDisplay
     from crrn.data.preparation import check, unpack, write_index
 
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         if archives and unpack(archives, node["root"], progress):
             print(f"Unpacked {', '.join(map(str, archives))} to {node['root']}", file=sys.stderr)
         checked = check(build(node, f"benchmark.{key}"), progress)
@@ -90,11 +90,11 @@ def reflections(folder: Path, output: Path, screening: dict[str, Any], strict: b
     """Makes a reflection set of a folder of photos and prints what became of them."""
     settings = build(screening, "screening")
 
-    from crrn.cli.progress import Progress
+    from crrn.cli.progress import ProgressDisplay
     from crrn.data.preparation import make_reflection_set
     from crrn.data.preparation.rid import UNREADABLE, passed_over
 
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         verdicts = make_reflection_set(folder, output, settings, progress)
     shown = verdict_table(str(folder), verdicts)
     others = ", ".join(f"{number} {suffix}" for suffix, number in passed_over(folder).items())

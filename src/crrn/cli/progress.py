@@ -7,14 +7,13 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 SECONDS = 20
 """Between two lines where there is no terminal."""
 
 
-class Progress:
+class ProgressDisplay:
     """Called as ``progress(what, done, of)``; ``what`` names the part of the work, each gets its own bar."""
 
     def __init__(self) -> None:
@@ -25,13 +24,13 @@ class Progress:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        self.bars = Bars(*columns, console=Console(stderr=True), disable=not self.terminal)
+        self.bars = Progress(*columns, console=Console(stderr=True), disable=not self.terminal)
         self.tasks: dict[str, object] = {}
         self.began: dict[str, tuple[float, float]] = {}
         self.ended: set[str] = set()
         self.last = 0.0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressDisplay:
         self.bars.start()
         return self
 

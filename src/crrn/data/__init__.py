@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crrn.data.demo import demo_photos
+from crrn.data.package_photos import demo_photos
 from crrn.data.settings import Batches, Loading, Sources, Validation
 from crrn.data.sources import PhotoSource, coco, folder, rid, voc2012
 

@@ -10,19 +10,19 @@ import os
 import cv2
 import numpy as np
 
-from crrn.data.photos import Photo
+from crrn.image.picture import Pixels
 
 # albumentations asks a server for its newest version at import, unless told not to.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations.augmentations.geometric.functional as functional
 
 
-def flipped(photo: Photo) -> Photo:
+def flipped(photo: Pixels) -> Pixels:
     """Flip a photo, uint8 (H, W, 3), left to right."""
     return np.ascontiguousarray(functional.hflip(photo))
 
 
-def rotated(photo: Photo, angle: float) -> Photo:
+def rotated(photo: Pixels, angle: float) -> Pixels:
     """Rotate a photo, uint8 (H, W, 3), about its centre, bilinearly; the border continues it by reflection.
 
     Args:

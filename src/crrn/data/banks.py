@@ -11,19 +11,20 @@ import torch
 
 from crrn.data.device import DevicePhotos, StoredPhoto
 from crrn.data.pairs import PairSource
-from crrn.data.photos import Photo, PhotoBank
+from crrn.data.photos import PhotoBank
 from crrn.data.plan import Size
 from crrn.data.tone import matched, reflection_above
 from crrn.errors import DataError
+from crrn.image.picture import Pixels
 
 
 class PairPhotos(NamedTuple):
     """The photos of a real pair, uint8 (height, width, 3) or kept by a device; the reflection is None where it is
     unknown."""
 
-    mixture: Photo | StoredPhoto
-    background: Photo | StoredPhoto
-    reflection: Photo | StoredPhoto | None
+    mixture: Pixels | StoredPhoto
+    background: Pixels | StoredPhoto
+    reflection: Pixels | StoredPhoto | None
 
 
 class Photos(Protocol):
@@ -33,7 +34,7 @@ class Photos(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Photo | StoredPhoto: ...
+    def __getitem__(self, index: int) -> Pixels | StoredPhoto: ...
 
 
 class Pairs(Protocol):
@@ -45,7 +46,7 @@ class Pairs(Protocol):
 
     def __getitem__(self, index: int) -> PairPhotos: ...
 
-    def reflection(self, index: int) -> Photo | StoredPhoto: ...
+    def reflection(self, index: int) -> Pixels | StoredPhoto: ...
 
 
 class PairBank:
@@ -86,12 +87,12 @@ class PairBank:
         layer = None if number is None else self.reflections[number]
         return PairPhotos(self.mixtures[index], self.background(index), layer)
 
-    def background(self, index: int) -> Photo:
+    def background(self, index: int) -> Pixels:
         """The background of a pair, with its photo's tone where that is matched."""
         background = self.backgrounds[index]
         return matched(background, self.mixtures[index]) if self.match_tone else background
 
-    def reflection(self, index: int) -> Photo:
+    def reflection(self, index: int) -> Pixels:
         """The visible reflection of a pair as a photo: the layer itself, or what the photo shows above its
         background."""
         number = self.reflection_of[index]
@@ -171,7 +172,7 @@ class Storage:
 
     def __init__(self) -> None:
         self._sizes: list[Size] = []
-        self._reads: list[Callable[[], Photo]] = []
+        self._reads: list[Callable[[], Pixels]] = []
 
     def photos(self, bank: PhotoBank) -> Callable[[Places], StoredBank]:
         """Add all photos of a bank; gives what makes its stored bank of `keep`'s places."""
@@ -204,7 +205,7 @@ class Storage:
         kept = DevicePhotos(self._sizes, device)
         return kept, kept.fill(self._reads, strict)
 
-    def _add(self, sizes: Sequence[Size], read: Callable[[int], Photo], numbers: Iterable[int]) -> slice:
+    def _add(self, sizes: Sequence[Size], read: Callable[[int], Pixels], numbers: Iterable[int]) -> slice:
         first = len(self._sizes)
         self._sizes += sizes
         self._reads += [partial(read, number) for number in numbers]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crrn.data.device import Cut, Cuts, DevicePhotos, joined, stacked_cuts
-from crrn.data.photos import Photo
 from crrn.data.tone import exposed
 from crrn.errors import DataError
+from crrn.image.picture import Pixels
 from crrn.mixing import Mixture
 from crrn.mixing.model import Drawn
 
@@ -24,8 +24,8 @@ from crrn.mixing.model import Drawn
 class TwoPhotos(NamedTuple):
     """A mixture to be: two photos, uint8 (H, W, 3) or cuts, and the formation model's parameters."""
 
-    background: Photo | Cut
-    reflection: Photo | Cut
+    background: Pixels | Cut
+    reflection: Pixels | Cut
     parameters: Drawn
 
 
@@ -39,9 +39,9 @@ class TakenPair(NamedTuple):
         gains: what each channel's linear light of all photos is multiplied by, (3,).
     """
 
-    mixture: Photo | Cut
-    background: Photo | Cut
-    reflection: Photo | Cut | None
+    mixture: Pixels | Cut
+    background: Pixels | Cut
+    reflection: Pixels | Cut | None
     gains: NDArray[np.float32]
 
 

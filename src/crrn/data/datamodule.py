@@ -1,37 +1,31 @@
-"""The samples of a run, mixtures and real pairs, as a LightningDataModule."""
+"""The samples of a run, mixtures and real pairs, as a LightningDataModule: its loaders, and the batches they give."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-from crrn.data.banks import PairBank
 from crrn.data.batch import Batch, collate, form
 from crrn.data.dataset import SampleDataset, kept_on
 from crrn.data.device import DevicePhotos
 from crrn.data.loader import BatchLoader, quiet_worker
-from crrn.data.pairs import PairSource, find_pairs
-from crrn.data.photos import PhotoBank, check_photo, upright_size
-from crrn.data.plan import UNCHANGED, Augmentation, Geometry, MixingPlan, PairPlan, PairRecipe, Size
+from crrn.data.pairs import find_pairs
 from crrn.data.sampler import FixedBatches, Key, MultiSizeBatchSampler, pair_rows
 from crrn.data.settings import Batches, Loading, Sources, Validation
 from crrn.data.sources import PhotoSource, fingerprint, folder
-from crrn.errors import ConfigError, DataError
+from crrn.data.split import counts, split_sources, training_set, validation_set
+from crrn.data.usable import usable
+from crrn.errors import ConfigError
 from crrn.mixing.model import Mixing
 
 log = logging.getLogger("crrn")
-
-# The validation mixtures are the same in every run, whatever its seed.
-VALIDATION_SEED = 2018
 
 
 class MixtureDataModule(L.LightningDataModule):
@@ -102,64 +96,21 @@ class MixtureDataModule(L.LightningDataModule):
         """
         if self._train is not None:
             return
-        background, reflection, pairs = self._usable()
-        held_out = self.sources.held_out
-        background_train, background_held_out = background.split(held_out)
-        reflection_train, reflection_held_out = reflection.split(held_out)
-        self._check_disjoint(background_train, reflection_train, background_held_out, reflection_held_out)
-        pairs_train, pairs_held_out = None, None
-        if pairs is not None:
-            pairs_train, pairs_held_out = pairs.split(held_out, self.validation.pair_scenes)
-            pairs_held_out = pairs_held_out.at_most(self.validation.pairs_per_scene)
-
-        sizes, scale = self.batches.parsed_sizes(), self.batches.scale
-        canonical = (max(height for height, _ in sizes), max(width for _, width in sizes))
-        if scale is not None:  # the smallest crop then still has the pixels of a batch
-            canonical = (round(canonical[0] / scale[0]), round(canonical[1] / scale[0]))
-        augmentation = Augmentation(scale, self.batches.rotate, self.batches.flip)
-        pair_plan = None
-        if pairs_train is not None:
-            scenes = [pair.scene for pair in pairs_train.pairs]
-            by_scene = self.sources.pair_sampling == "scene"
-            pair_plan = PairPlan(self.seed, scenes, by_scene, augmentation, self.sources.pair_jitter)
-        uses_pair = getattr(self.mixing, "uses_pair", None)
-        plan = MixingPlan(
-            self.seed, background_train, reflection_train, self.mixing.draw, sizes, augmentation, uses_pair, pair_plan
-        )
-        self._train = self._dataset(plan, background_train, reflection_train, pair_plan, pairs_train, canonical, True)
-        size = self.validation.parsed_size()
-        mixing = self.validation.mixing or self.mixing
-        fixed = None if pairs_held_out is None else PairPlan(VALIDATION_SEED, [p.scene for p in pairs_held_out.pairs])
-        plan = MixingPlan(
-            VALIDATION_SEED,
-            background_held_out,
-            reflection_held_out,
-            mixing.draw,
-            [size],
-            UNCHANGED,
-            getattr(mixing, "uses_pair", None),
-            fixed,
-        )
-        self._validation = self._dataset(
-            plan, background_held_out, reflection_held_out, whole_pair, pairs_held_out, size, False
-        )
+        background, reflection, pairs = usable(self.background, self.reflection, self.pairs, self.sources)
+        training, held_out = split_sources(background, reflection, pairs, self.sources, self.validation)
+        cache = self.loading.cache is True
+        self._train = training_set(training, self.mixing, self.seed, self.sources, self.batches, cache)
+        mixing, size = self.validation.mixing or self.mixing, self.validation.parsed_size()
+        self._validation = validation_set(held_out, mixing, size, cache, self.sources.on_corrupt)
         files = [*background.files, *reflection.files]
+        files += [file for pair in (pairs.pairs if pairs is not None else ()) for file in pair.files()]
         self._summary = {
-            "background": _counts(self.background, background_train, background_held_out),
-            "reflection": _counts(self.reflection, reflection_train, reflection_held_out),
+            **counts(self.background, self.reflection, training, held_out),
+            "fingerprint": fingerprint(files),
         }
-        if pairs is not None and pairs_train is not None and pairs_held_out is not None:
-            files += [file for pair in pairs.pairs for file in pair.files()]
-            self._summary["pairs"] = {
-                "training": len(pairs_train.pairs),
-                "training scenes": len(pairs_train.scenes()),
-                "held out": len(pairs_held_out.pairs),
-                "held-out scenes": len(pairs_held_out.scenes()),
-            }
-        self._summary["fingerprint"] = fingerprint(files)
-        for role, counts in self._summary.items():
+        for role, facts in self._summary.items():
             if role != "fingerprint":
-                log.info("%s: %s", role, ", ".join(f"{name} {value}" for name, value in counts.items()))
+                log.info("%s: %s", role, ", ".join(f"{name} {value}" for name, value in facts.items()))
 
     def summary(self) -> dict[str, Any]:
         """The sources' names, their counts of photos and pairs, and a fingerprint of all files' names and sizes."""
@@ -223,79 +174,6 @@ class MixtureDataModule(L.LightningDataModule):
         done = number - self.first_epoch * per_epoch
         return self.sources.share(min(1.0, done / (self.epochs * per_epoch)) if self.epochs else 0.0)
 
-    def _usable(self) -> tuple[PhotoSource, PhotoSource, PairSource | None]:
-        """The sources without the photos and pairs whose headers cannot be read or tell of unfit sizes."""
-        pairs = self.pairs.pairs if self.pairs is not None else ()
-        files = list(dict.fromkeys([*self.background.files, *self.reflection.files]))
-        files = list(dict.fromkeys([*files, *(file for pair in pairs for file in pair.files())]))
-
-        def problem(file: Path) -> DataError | None:
-            try:
-                check_photo(file, self.sources.min_side)
-            except DataError as error:
-                return error
-            return None
-
-        with ThreadPoolExecutor() as pool:
-            found = zip(files, pool.map(problem, files), strict=True)
-            problems = {file: error for file, error in found if error}
-        for pair in pairs:
-            if not any(file in problems for file in pair.files()):
-                sizes = {file: upright_size(file) for file in pair.files()}
-                if len(set(sizes.values())) > 1:
-                    written = " and ".join(f"{file} {h}x{w}" for file, (h, w) in sizes.items())
-                    problems[pair.mixture] = DataError(
-                        f"the photos of a real pair differ in size ({written}, height x width): crop them alike."
-                    )
-        if problems and self.sources.on_corrupt == "error":
-            first = next(iter(problems.values()))
-            raise DataError(
-                f"{first} ({len(problems)} of {len(files)} photos cannot be used)" if len(problems) > 1 else str(first)
-            )
-        for error in problems.values():
-            log.warning("left out: %s", error)
-
-        def without(source: PhotoSource) -> PhotoSource:
-            good = tuple(file for file in source.files if file not in problems)
-            return PhotoSource(source.name, good, source.held_out)
-
-        sound = tuple(pair for pair in pairs if not any(file in problems for file in pair.files()))
-        return without(self.background), without(self.reflection), PairSource(sound) if pairs else None
-
-    def _check_disjoint(
-        self,
-        background: list[Path],
-        reflection: list[Path],
-        background_held_out: list[Path],
-        reflection_held_out: list[Path],
-    ) -> None:
-        """Two sources that share photos must hold out the same ones; those with fixed sets of their own might not."""
-        shared = {*background, *reflection} & {*background_held_out, *reflection_held_out}
-        if shared:
-            raise DataError(
-                f"{min(shared)} trains in one source and is held out in the other: use the same source for "
-                "data.background and data.reflection, or sources without common photos."
-            )
-
-    def _dataset(
-        self,
-        plan: MixingPlan,
-        background: list[Path],
-        reflection: list[Path],
-        pair_plan: Callable[[int, int], PairRecipe] | None,
-        pairs: PairSource | None,
-        canonical: Size,
-        training: bool,
-    ) -> SampleDataset:
-        cache = self.loading.cache is True
-        squeeze = not training or self.batches.scale is None
-        background_bank = PhotoBank(background, canonical, cache, squeeze)
-        same = reflection == background
-        reflection_bank = background_bank if same else PhotoBank(reflection, canonical, cache, squeeze)
-        match_tone = self.sources.pair_tone == "match" and training
-        pair_bank = None if pairs is None else PairBank(pairs, canonical, cache, squeeze, match_tone)
-        return SampleDataset(plan, background_bank, reflection_bank, pair_plan, pair_bank, self.sources.on_corrupt)
-
     def _datasets(self) -> tuple[SampleDataset, SampleDataset]:
         """The training's and the validation's samples, their photos on the trainer's device where it keeps them."""
         self.setup()
@@ -352,18 +230,3 @@ class MixtureDataModule(L.LightningDataModule):
         # A device that keeps the photos leaves a loader nothing to do but to read the plan.
         most = 2 if self.loading.cache == "device" else 8
         return min(most, max(1, cores // self.trainer.num_devices))
-
-
-def whole_pair(epoch: int, k: int) -> PairRecipe:
-    """Pair number k as it is, for validation."""
-    return PairRecipe(k, Geometry(), np.ones(3, np.float32))
-
-
-def _counts(source: PhotoSource, training: Iterable[Path], held_out: Iterable[Path]) -> dict[str, Any]:
-    used, kept = len(list(training)), len(list(held_out))
-    return {
-        "source": source.name,
-        "training": used,
-        "held_out": kept,
-        "left_out": len(source.files) - used - kept,
-    }

@@ -13,10 +13,12 @@ from crrn.data.augment import flipped, rotated
 from crrn.data.banks import PairBank, Pairs, Photos, Storage
 from crrn.data.batch import Sample, TakenPair, TwoPhotos
 from crrn.data.device import Cut, DevicePhotos, StoredPhoto
-from crrn.data.photos import Photo, PhotoBank, crop_window, resize
+from crrn.data.photos import PhotoBank
 from crrn.data.plan import Geometry, MixingPlan, PairRecipe, Size
+from crrn.data.resize import crop_window, resize
 from crrn.data.sampler import Key
 from crrn.errors import DataError
+from crrn.image.picture import Pixels
 
 Item = TypeVar("Item")
 
@@ -93,7 +95,7 @@ class SampleDataset(Dataset[Sample | DataError]):
 
     def _photo(
         self, bank: Photos, index: int, partner: Path | None, skipped: list[str]
-    ) -> tuple[Photo | StoredPhoto, Path]:
+    ) -> tuple[Pixels | StoredPhoto, Path]:
         """The photo and its file; a corrupt one is replaced by the next good one that is not ``partner``."""
         none = f"not one of the {len(bank)} photos from {bank.files[index]} on can be read: replace them."
         return self._first_good(bank.files, index, bank.__getitem__, skipped, none, partner)
@@ -129,7 +131,7 @@ class SampleDataset(Dataset[Sample | DataError]):
         raise DataError(none)
 
 
-def placed(photo: Photo | StoredPhoto, size: Size, geometry: Geometry) -> Photo | Cut:
+def placed(photo: Pixels | StoredPhoto, size: Size, geometry: Geometry) -> Pixels | Cut:
     """Crop, resize, flip and rotate a photo, or say how the device that keeps it is to do so."""
     if isinstance(photo, StoredPhoto):
         return photo.cut(size, geometry)

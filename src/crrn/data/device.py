@@ -1,6 +1,6 @@
 """Decoded photos in a device's memory, and whole batches that are cropped, resized, flipped and rotated there.
 
-It is the counterpart of the path through `crrn.data.photos` and `crrn.data.augment`, which works on one uint8 photo
+It is the counterpart of the path through `crrn.data.resize` and `crrn.data.augment`, which works on one uint8 photo
 after the other on the host. Both take the same geometry; their results differ by rounding alone.
 """
 
@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from crrn.data.photos import ANTIALIASED_ABOVE, Photo, crop_window
 from crrn.data.plan import Geometry, Size
+from crrn.data.resize import ANTIALIASED_ABOVE, crop_window, resizing
 from crrn.data.threads import in_threads
 from crrn.errors import DataError
+from crrn.image.picture import Pixels
 
 STEP = 32
 """The largest window of a batch is rounded up to a multiple of so many pixels, so that few shapes occur."""
@@ -119,7 +120,7 @@ class DevicePhotos:
         """The memory of the photos."""
         return self._pixels.nbytes
 
-    def fill(self, reads: Iterable[Callable[[], Photo]], strict: bool = True) -> list[StoredPhoto | DataError]:
+    def fill(self, reads: Iterable[Callable[[], Pixels]], strict: bool = True) -> list[StoredPhoto | DataError]:
         """Decode all photos in threads and keep them.
 
         Args:
@@ -145,7 +146,7 @@ class DevicePhotos:
     def cut(self, cuts: Cuts) -> Tensor:
         """Crop, resize, flip and rotate a batch of photos; nothing here waits for the device.
 
-        The resizing is that of `crrn.data.photos.resize`: a triangle filter as wide as the shrinking asks where a side
+        The resizing is that of `crrn.data.resize.resize`: a triangle filter as wide as the shrinking asks where a side
         shrinks by more than 1.5, plain bilinear interpolation elsewhere. The rotation is bilinear, with a border that
         continues the image by reflection.
 
@@ -174,25 +175,6 @@ class DevicePhotos:
         return (rotated(images, angle) if cuts.rotated else images).div_(255)
 
 
-def resizing(length: Tensor, blur: Tensor, extent: int, size: int) -> Tensor:
-    """The weights with which each pixel of a resized line takes those of a line.
-
-    Args:
-        length: (N,), how many of the ``extent`` pixels belong to the line; those behind get no weight.
-        blur: (N,), half the width of the triangle filter, in pixels of the line; 1 interpolates.
-        extent: pixels of a line in memory.
-        size: pixels of the resized line.
-
-    Returns:
-        (N, size, extent); each row sums to 1.
-    """
-    centres = (torch.arange(size, device=length.device) + 0.5) * (length / size)[:, None]
-    places = torch.arange(extent, device=length.device) + 0.5
-    weights = (1 - (places - centres[..., None]).abs() / blur[:, None, None]).clamp_(min=0)
-    weights *= places < length[:, None, None]
-    return weights / weights.sum(2, keepdim=True)
-
-
 def rotated(images: Tensor, angle: Tensor) -> Tensor:
     """Rotate each image about its centre, bilinearly; the border continues it by reflection.
 
@@ -213,7 +195,7 @@ def rotated(images: Tensor, angle: Tensor) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=True)
 
 
-def _attempt(read: Callable[[], Photo]) -> Photo | DataError:
+def _attempt(read: Callable[[], Pixels]) -> Pixels | DataError:
     try:
         return read()
     except DataError as error:

@@ -8,18 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from crrn.data.resize import fitted, resize
 from crrn.errors import DataError
 from crrn.files import BoundedFile
-
-Photo = NDArray[np.uint8]
-
-ANTIALIASED_ABOVE = 1.5
-"""A photo of which a side shrinks by more than this is filtered; elsewhere plain interpolation hardly aliases."""
+from crrn.image.picture import Pixels
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -68,7 +63,7 @@ def upright_size(file: Path) -> tuple[int, int]:
         return (width, height) if exif.get(_ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
 
 
-def read_photo(file: Path, size: tuple[int, int], squeeze: bool = True) -> Photo:
+def read_photo(file: Path, size: tuple[int, int], squeeze: bool = True) -> Pixels:
     """Decode a photo to uint8 (height, width, 3), RGB, and resize it.
 
     With ``squeeze`` the whole photo gets exactly ``size`` = (height, width). Without, it keeps its aspect ratio: it is
@@ -94,30 +89,7 @@ def read_photo(file: Path, size: tuple[int, int], squeeze: bool = True) -> Photo
     return resize(pixels, size if squeeze else fitted(full if turned else full[::-1], size))
 
 
-def fitted(full: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) to which a photo of the size ``full`` shrinks so that it still covers ``size``."""
-    factor = min(full[0] / size[0], full[1] / size[1])
-    return (full[0], full[1]) if factor <= 1 else (round(full[0] / factor), round(full[1] / factor))
-
-
-def crop_window(
-    full: tuple[int, ...], size: tuple[int, int], scale: float, position: tuple[float, float]
-) -> tuple[slice, slice]:
-    """The rows and columns of a window of the aspect ratio of ``size`` in a photo of the size ``full``.
-
-    Args:
-        full, size: (height, width).
-        scale: the window's sides as a share, in (0, 1], of those of the largest such window.
-        position: where it lies, in [0, 1] from top to bottom and from left to right.
-    """
-    factor = scale * min(full[0] / size[0], full[1] / size[1])
-    sides = [min(whole, max(1, round(side * factor))) for whole, side in zip(full, size, strict=False)]
-    starts = [round(at * (whole - side)) for at, whole, side in zip(position, full, sides, strict=False)]
-    rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
-    return rows, columns
-
-
-def read_image(file: Path) -> Photo:
+def read_image(file: Path) -> Pixels:
     """Decode an image of a benchmark at its own size; gives uint8 (height, width, 3), RGB, upright as in `read_photo`.
 
     Raises:
@@ -129,21 +101,6 @@ def read_image(file: Path) -> Photo:
             return _rgb(image.transpose(_TURNS[orientation]) if orientation in _TURNS else image)
     except Exception as error:  # as above
         raise _unreadable(file, error, "replace the file, or set strict=false to go on without it") from error
-
-
-def resize(photo: Photo, size: tuple[int, int]) -> Photo:
-    """Squeeze a photo (h, w, 3) to ``size`` = (height, width)."""
-    height, width = photo.shape[:2]
-    if (height, width) == size:
-        return photo
-    if max(height / size[0], width / size[1]) > ANTIALIASED_ABOVE:
-        # A triangle filter as wide as the shrinking asks, the same as PIL's bilinear one to a level, in a fifth of the
-        # time of that or of OpenCV's area averaging.
-        pixels = torch.from_numpy(np.require(photo, requirements="W"))[None].permute(0, 3, 1, 2)
-        small = F.interpolate(pixels, size, mode="bilinear", antialias=True)
-        return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
-    # Elsewhere plain interpolation takes half of that.
-    return np.asarray(cv2.resize(photo, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 class PhotoBank:
@@ -167,7 +124,7 @@ class PhotoBank:
         self.files = list(files)
         self.size = size
         self.squeeze = squeeze
-        self._photos: list[Photo] | None = None
+        self._photos: list[Pixels] | None = None
         self._filled: NDArray[np.uint8] | None = None
         if cache and self.files:
             sizes = self.sizes()
@@ -188,7 +145,7 @@ class PhotoBank:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Photo:
+    def __getitem__(self, index: int) -> Pixels:
         """Photo number ``index``, uint8 (height, width, 3); not to be written to.
 
         Raises:
@@ -219,7 +176,7 @@ class PhotoBank:
         return fitted(full, self.size)
 
 
-def _jpeg(image: Image.Image, file: Path, shrink: int) -> Photo | None:
+def _jpeg(image: Image.Image, file: Path, shrink: int) -> Pixels | None:
     """The pixels of an opened colour JPEG by OpenCV, a third faster than PIL; None leaves the file to PIL.
 
     Both use libjpeg-turbo and give the same bits. OpenCV fills what a file lacks with grey and says nothing, so a file
@@ -236,7 +193,7 @@ def _jpeg(image: Image.Image, file: Path, shrink: int) -> Photo | None:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
 
 
-def _rgb(image: Image.Image) -> Photo:
+def _rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith("I"):  # 16-bit grey, which PIL would clip to 8 bits
         grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)

@@ -25,7 +25,7 @@ class Geometry(NamedTuple):
     """What is done to one photo: it is cropped, resized to the batch's size, flipped and rotated, in this order.
 
     Attributes:
-        scale: see `crrn.data.photos.crop_window`; None squeezes the whole photo.
+        scale: see `crrn.data.resize.crop_window`; None squeezes the whole photo.
         position: likewise.
         flip: whether the photo is flipped left to right.
         angle: degrees by which it is rotated counterclockwise.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crrn.data.photos import Photo
+from crrn.image.picture import Pixels
 
 GAMMA = 2.2
 """Of the power law that stands for a camera's tone curve (our choice)."""
@@ -26,12 +26,12 @@ def linear_levels() -> NDArray[np.float32]:
     return ((np.arange(256) / 255) ** GAMMA).astype(np.float32)
 
 
-def encode(light: NDArray[np.float32]) -> Photo:
+def encode(light: NDArray[np.float32]) -> Pixels:
     """Linear light, clipped to [0, 1], as levels of 8 bits."""
     return np.asarray(255 * np.clip(light, 0, 1) ** np.float32(1 / GAMMA) + 0.5, dtype=np.uint8)
 
 
-def scaled(photo: Photo, gains: NDArray[np.float32]) -> Photo:
+def scaled(photo: Pixels, gains: NDArray[np.float32]) -> Pixels:
     """A photo (H, W, 3) whose linear light is multiplied by a gain for each channel (3,)."""
     table = encode(linear_levels()[:, None] * gains)
     return np.stack([table[photo[..., channel], channel] for channel in range(3)], axis=-1)
@@ -50,7 +50,7 @@ def exposed(images: Tensor, gains: Tensor) -> Tensor:
     return (images * gains.pow(1 / GAMMA)[..., None, None]).clamp_(max=1)
 
 
-def matched(background: Photo, mixture: Photo) -> Photo:
+def matched(background: Pixels, mixture: Pixels) -> Pixels:
     """The background with the tone of its photo: each channel's linear light times the 30 % quantile of the ratio of
     the two.
 
@@ -63,7 +63,7 @@ def matched(background: Photo, mixture: Photo) -> Photo:
     return scaled(background, np.quantile(ratio, QUANTILE, axis=0).astype(np.float32))
 
 
-def reflection_above(mixture: Photo, background: Photo) -> Photo:
+def reflection_above(mixture: Pixels, background: Pixels) -> Pixels:
     """What a photo shows above its background, in linear light: the visible reflection, (H, W, 3)."""
     levels = linear_levels()
     return encode(levels[mixture] - levels[background])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crrn.evaluation.contestants import file_name
+from crrn.evaluation.methods import file_name
 from crrn.evaluation.runner import Evaluation, Layered, read_case
 from crrn.evaluation.summary import Table, ranking, read_tables
 from crrn.files import write_atomically

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from crrn.data.benchmarks import Benchmark, Case, inspect, refuse_problems
 from crrn.data.benchmarks.case import Progress, dominant
-from crrn.data.photos import Photo, read_image
+from crrn.data.photos import read_image
 from crrn.errors import ConfigError, CrrnError, DataError, RunError
-from crrn.evaluation.contestants import IDENTITY, Contestant, Remover, file_name
 from crrn.evaluation.gains import COMPARED, gains_of
-from crrn.evaluation.store import RECORD, WITHOUT_TRUTH, Cell, Row
+from crrn.evaluation.methods import IDENTITY, Method, Outputs, file_name
+from crrn.evaluation.store import RECORD, WITHOUT_TRUTH, ImageScores, Row
 from crrn.files import write_atomically
-from crrn.image.picture import to_picture, to_tensor
+from crrn.image.picture import Pixels, to_picture, to_tensor
 from crrn.metrics import Protocol, derive_mask
 from crrn.metrics.masks import DERIVED
 from crrn.metrics.protocols import PERCEPTUAL, Perceptual
@@ -42,9 +42,9 @@ AHEAD = 4
 class Layered:
     """A case's decoded files, uint8 (H, W, 3) each; the mask bool (H, W)."""
 
-    mixture: Photo
-    background: Photo | None
-    reflection: Photo | None
+    mixture: Pixels
+    background: Pixels | None
+    reflection: Pixels | None
     mask: np.ndarray[Any, np.dtype[np.bool_]] | None
 
 
@@ -71,7 +71,7 @@ class Evaluation:
     def __init__(
         self,
         folder: Path | str,
-        rows: Sequence[Contestant],
+        rows: Sequence[Method],
         benchmarks: Sequence[Benchmark],
         protocols: Sequence[Protocol],
         perceptual: Perceptual | None = None,
@@ -111,7 +111,7 @@ class Evaluation:
                 raise DataError(f"{benchmark.name} has no sound case; the first problem: {benchmark.problems[0]}.")
         self._drawn = {b.name for b in self.benchmarks if any(case.mask for case in b.cases)}
         """The benchmarks whose masks come from a folder."""
-        self._opened: tuple[Contestant, Remover] | None = None
+        self._opened: tuple[Method, Outputs] | None = None
         self._identity: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
         self.record = self._record(dict(settings or {}))
 
@@ -159,15 +159,15 @@ class Evaluation:
             json.dump(record, file, indent=2, default=str)
         return record
 
-    def cell(self, benchmark: Benchmark, protocol: Protocol, row: Contestant) -> Cell:
+    def scores(self, benchmark: Benchmark, protocol: Protocol, row: Method) -> ImageScores:
         """The per-image table of a remover on a benchmark under a protocol."""
-        return open_cell(self.folder, benchmark.name, protocol, row.label, self.perceptual)
+        return open_scores(self.folder, benchmark.name, protocol, row.label, self.perceptual)
 
-    def cells(self) -> list[Cell]:
+    def tables(self) -> list[ImageScores]:
         """All tables of this evaluation."""
-        return [self.cell(b, p, row) for b in self.benchmarks for p in self.protocols for row in self.rows]
+        return [self.scores(b, p, row) for b in self.benchmarks for p in self.protocols for row in self.rows]
 
-    def opened(self, row: Contestant) -> Remover:
+    def opened(self, row: Method) -> Outputs:
         """A row's remover; the last one that was asked for stays loaded."""
         if self._opened is None or self._opened[0] != row:
             self._opened = (row, row.open(self.device))
@@ -188,15 +188,17 @@ class Evaluation:
         for row in self.rows:
             for benchmark in self.benchmarks:
                 for protocols in sizes.values():
-                    cells = {protocol: self.cell(benchmark, protocol, row) for protocol in protocols}
+                    tables = {protocol: self.scores(benchmark, protocol, row) for protocol in protocols}
                     wanted = [
-                        case for case in benchmark.cases if any(case.name not in cell.done for cell in cells.values())
+                        case
+                        for case in benchmark.cases
+                        if any(case.name not in table.done for table in tables.values())
                     ]
                     what = f"{benchmark.name} | {row.label} | {', '.join(p.name for p in protocols)}"
                     done = len(benchmark.cases) - len(wanted)
                     self.progress(what, done, len(benchmark.cases))
                     for case, layered in decoded(wanted):
-                        self._case(benchmark, case, layered, row, cells)
+                        self._case(benchmark, case, layered, row, tables)
                         done += 1
                         self.progress(what, done, len(benchmark.cases))
 
@@ -205,8 +207,8 @@ class Evaluation:
         benchmark: Benchmark,
         case: Case,
         layered: Layered | CrrnError,
-        row: Contestant,
-        cells: dict[Protocol, Cell],
+        row: Method,
+        tables: dict[Protocol, ImageScores],
     ) -> None:
         try:
             if isinstance(layered, CrrnError):
@@ -216,7 +218,7 @@ class Evaluation:
                 if self.strict:
                     raise DataError(f"{empty}: draw one, or set strict=false to leave the case out of SSIMr and SIr.")
                 log.warning("%s: %s", benchmark.name, empty)
-            first = next(iter(cells))
+            first = next(iter(tables))
             mixture = to_tensor(first.fit(layered.mixture)).to(self.device)
             remover = self.opened(row)
             start = time.perf_counter()
@@ -230,14 +232,14 @@ class Evaluation:
                 )
             if self.save_outputs:
                 self._save(benchmark, first, row, case, estimate)
-            for protocol, cell in cells.items():
-                if case.name not in cell.done:
+            for protocol, scores in tables.items():
+                if case.name not in scores.done:
                     drawn = benchmark.name in self._drawn
                     values = self._measure(protocol, layered, mixture, estimate, layers.reflection, drawn)
                     if row.name != IDENTITY:
                         values |= gains_of(values, self._of_identity(benchmark, protocol, case))
                     height, width = mixture.shape[-2:]
-                    cell.add(replace(row_of(case), height=height, width=width, seconds=seconds, values=values))
+                    scores.add(replace(row_of(case), height=height, width=width, seconds=seconds, values=values))
         except (DataError, ValueError) as error:
             if self.strict:
                 raise (
@@ -249,9 +251,9 @@ class Evaluation:
                     )
                 ) from error
             log.warning("%s: %s: %s", benchmark.name, case.name, error)
-            for cell in cells.values():
-                if case.name not in cell.done:
-                    cell.add(replace(row_of(case), problem=str(error)))
+            for scores in tables.values():
+                if case.name not in scores.done:
+                    scores.add(replace(row_of(case), problem=str(error)))
 
     def _measure(
         self,
@@ -283,11 +285,11 @@ class Evaluation:
         """What the identity, the first row of all, has on a case; nothing where it could not be evaluated."""
         key = benchmark.name, protocol.name
         if key not in self._identity:
-            cell = self.cell(benchmark, protocol, self.rows[0])
-            self._identity[key] = {row.image: row.values for row in cell.rows() if not row.problem}
+            scores = self.scores(benchmark, protocol, self.rows[0])
+            self._identity[key] = {row.image: row.values for row in scores.rows() if not row.problem}
         return self._identity[key].get(case.name, {})
 
-    def _save(self, benchmark: Benchmark, protocol: Protocol, row: Contestant, case: Case, estimate: Tensor) -> None:
+    def _save(self, benchmark: Benchmark, protocol: Protocol, row: Method, case: Case, estimate: Tensor) -> None:
         size = protocol.resize.replace(":", "")
         path = self.folder / "outputs" / benchmark.name / size / file_name(row.label) / f"{case.name}.png"
         with write_atomically(path) as file:
@@ -299,13 +301,13 @@ def row_of(case: Case) -> Row:
     return Row(case.name, case.subset, dict(case.categories), scene=case.scene)
 
 
-def open_cell(
+def open_scores(
     folder: Path, benchmark: str, protocol: Protocol, label: str, perceptual: Mapping[str, Any] | Sequence[str]
-) -> Cell:
+) -> ImageScores:
     """The per-image table of one remover; metrics whose weights were not given have no column."""
     metrics = [metric for metric in protocol.metrics if metric not in PERCEPTUAL or metric in perceptual]
     path = folder / "images" / benchmark / protocol.name / f"{file_name(label)}.csv"
-    return Cell(path, [*metrics, *COMPARED, *WITHOUT_TRUTH])
+    return ImageScores(path, [*metrics, *COMPARED, *WITHOUT_TRUTH])
 
 
 def mask_origin(benchmark: Mapping[str, Any]) -> str:

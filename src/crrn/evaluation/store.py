@@ -2,7 +2,7 @@
 done.
 
 evaluations/NAME/
-  evaluation.json                               what was compared, on what, with what; and the state of each cell
+  evaluation.json                               what was compared, on what, with what; and the state of each table
   images/BENCHMARK/PROTOCOL/REMOVER.csv         per-image values (.parquet beside it where asked for)
   summary.json  summary.md                      means, intervals, tests
   cases/BENCHMARK/CASE/{mixture,background,reflection,REMOVER}.png      the worst, median and best cases
@@ -76,7 +76,7 @@ class Row:
     """What it shares with other images that show the same objects; "" where it shares nothing."""
 
 
-class Cell:
+class ImageScores:
     """The per-image table of one remover on one benchmark under one protocol.
 
     Rows are appended and flushed one by one, so a killed evaluation loses at most the image it was at, and goes on
@@ -181,7 +181,7 @@ class Cell:
                 )
 
 
-def write_parquet(cell: Cell) -> None:
+def write_parquet(table: ImageScores) -> None:
     """The table as Parquet beside the CSV, with numbers as numbers.
 
     Raises:
@@ -194,7 +194,7 @@ def write_parquet(cell: Cell) -> None:
         raise RunError(
             "Parquet needs pyarrow: pip install 'crrn[parquet]', or set parquet=false; the CSV files are complete."
         ) from error
-    rows = list(cell.rows())
+    rows = list(table.rows())
     columns: dict[str, Any] = {
         "image": [row.image for row in rows],
         "subset": [row.subset for row in rows],
@@ -203,10 +203,12 @@ def write_parquet(cell: Cell) -> None:
         "height": [row.height for row in rows],
         "width": [row.width for row in rows],
         "seconds": pa.array([row.seconds for row in rows], pa.float64(), from_pandas=True),
-        **{name: pa.array([row.values[name] for row in rows], pa.float64(), from_pandas=True) for name in cell.metrics},
+        **{
+            name: pa.array([row.values[name] for row in rows], pa.float64(), from_pandas=True) for name in table.metrics
+        },
         "problem": [row.problem for row in rows],
     }
-    with write_atomically(cell.path.with_suffix(".parquet")) as file:
+    with write_atomically(table.path.with_suffix(".parquet")) as file:
         pq.write_table(pa.table(columns), file)
 
 

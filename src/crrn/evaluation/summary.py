@@ -12,7 +12,7 @@ from typing import Any
 
 from crrn.errors import RunError
 from crrn.evaluation.gains import GAINS
-from crrn.evaluation.runner import mask_origin, mean, open_cell
+from crrn.evaluation.runner import mask_origin, mean, open_scores
 from crrn.evaluation.statistics import bootstrap, compare, holm, pooled
 from crrn.evaluation.store import RECORD, WITHOUT_TRUTH, Row
 from crrn.files import write_atomically
@@ -70,7 +70,7 @@ def read_tables(folder: Path, record: Mapping[str, Any], benchmark: str, protoco
     """The tables of all removers; those that have not been evaluated are left out."""
     tables = []
     for label in record["removers"]:
-        rows = list(open_cell(folder, benchmark, protocol, label, record["perceptual"]).rows())
+        rows = list(open_scores(folder, benchmark, protocol, label, record["perceptual"]).rows())
         if rows:
             sound = {row.image: row for row in rows if not row.problem}
             problems = {row.image: row.problem for row in rows if row.problem and row.image not in sound}

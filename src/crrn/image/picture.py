@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+Pixels = NDArray[np.uint8]
+"""An 8-bit picture: (H, W, 3), RGB."""
+
 
 def to_picture(image: Tensor) -> Image.Image:
     """A picture from (1 or 3, H, W), clipped to [0, 1] and rounded to 8 bits."""
@@ -15,6 +18,6 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def to_tensor(photo: NDArray[np.uint8]) -> Tensor:
+def to_tensor(photo: Pixels) -> Tensor:
     """A batch of one, (1, 3, H, W) float32 in [0, 1], from 8-bit (H, W, 3)."""
     return torch.tensor(photo).permute(2, 0, 1)[None].float() / 255

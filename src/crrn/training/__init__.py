@@ -5,13 +5,13 @@ from crrn.training.checkpoints import Checkpoints
 from crrn.training.curves import Curves
 from crrn.training.ema import averaging
 from crrn.training.image_table import ImageTable
-from crrn.training.modules import StageTraining
 from crrn.training.optimizers import Optimizer
 from crrn.training.panels import Panels
-from crrn.training.progress import ProgressBar, ProgressLines
 from crrn.training.pruning import Pruning
 from crrn.training.rundir import RunDirectory
+from crrn.training.stage_training import StageTraining
 from crrn.training.stages import Stage, train_stages
+from crrn.training.terminal import ProgressBar, ProgressLines
 from crrn.training.trace import Trace
 
 __all__ = [

@@ -14,7 +14,7 @@ from crrn.training.curves import Curves
 from crrn.training.ema import averaging
 from crrn.training.image_table import ImageTable
 from crrn.training.panels import Panels
-from crrn.training.progress import ProgressBar, ProgressLines
+from crrn.training.terminal import ProgressBar, ProgressLines
 
 CallbackFactory = Callable[[], Sequence[Callback | None]]
 """Makes the callbacks of one stage; None stands for one that is turned off."""

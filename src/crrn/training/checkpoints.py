@@ -20,9 +20,9 @@ from crrn.files import write_atomically
 from crrn.records import misfit
 from crrn.training.background import Background, Reading, background
 from crrn.training.curves import CsvCurves, takes_step
-from crrn.training.modules import StageTraining
 from crrn.training.recovery import BEST, LAST, PREVIOUS
 from crrn.training.rundir import stage_folder
+from crrn.training.stage_training import StageTraining
 from crrn.training.validation import is_better
 
 MEASURED = 50

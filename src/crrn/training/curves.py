@@ -24,7 +24,7 @@ from crrn.nets.network import training_estimate
 from crrn.training.background import Reading, background
 from crrn.training.counters import Counters, measured_peak, training_flops
 from crrn.training.fingerprints import step_fingerprint
-from crrn.training.modules import StageTraining
+from crrn.training.stage_training import StageTraining
 from crrn.training.validation import SETS
 
 CURVES = "metrics.csv"

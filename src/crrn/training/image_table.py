@@ -16,7 +16,7 @@ from crrn.metrics import gains, matched_gains, quality
 from crrn.mixing import Mixture
 from crrn.training.background import background
 from crrn.training.early_stopping import is_last, may_be_last
-from crrn.training.modules import StageTraining
+from crrn.training.stage_training import StageTraining
 from crrn.training.validation import SETS
 
 NAMES = dict(zip(SETS, ("images", "pairs"), strict=True))

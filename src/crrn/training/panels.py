@@ -21,8 +21,8 @@ from crrn.layers import Layers
 from crrn.metrics import psnr, ssim
 from crrn.mixing import Mixture
 from crrn.training.background import Reading, background
-from crrn.training.modules import StageTraining
 from crrn.training.rundir import stage_folder
+from crrn.training.stage_training import StageTraining
 from crrn.training.validation import SETS
 
 NAMES = dict(zip(SETS, ("panel", "pairs"), strict=True))

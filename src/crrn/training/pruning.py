@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 from crrn.errors import ConfigError, Pruned
 from crrn.training.early_stopping import is_last
-from crrn.training.modules import StageTraining
+from crrn.training.stage_training import StageTraining
 
 
 class Pruning(Callback):

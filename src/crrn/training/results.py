@@ -18,9 +18,9 @@ from crrn.nets.state import mismatches
 from crrn.nets.weights import read_weights
 from crrn.records import read_json
 from crrn.training.checkpoints import Checkpoints
-from crrn.training.modules import StageTraining
 from crrn.training.recovery import BEST, LAST
 from crrn.training.rundir import WEIGHTS
+from crrn.training.stage_training import StageTraining
 
 RESULT = "result.json"
 """The validation metrics of a stage's result; its presence says that the stage is complete."""

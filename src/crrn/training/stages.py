@@ -29,12 +29,12 @@ from crrn.training.callbacks import CallbackFactory, standard_callbacks
 from crrn.training.curves import CsvCurves
 from crrn.training.early_stopping import Patience
 from crrn.training.guards import Begun, clear_errors
-from crrn.training.modules import StageTraining
 from crrn.training.optimizers import Optimizer
 from crrn.training.recovery import go_back, newest_checkpoint
 from crrn.training.results import RESULT, RESULTS, take_finished, take_result, write_result
 from crrn.training.rundir import INIT, WEIGHTS, RunDirectory
 from crrn.training.schedules import Schedule
+from crrn.training.stage_training import StageTraining
 from crrn.training.trainers import TrainerFactory, stage_trainer
 from crrn.training.validation import refuse_missing_pairs
 

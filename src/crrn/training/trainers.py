@@ -19,7 +19,7 @@ from crrn.private import find_unused_parameters
 from crrn.training.background import Background
 from crrn.training.checkpoints import AtomicCheckpointIO
 from crrn.training.ema import EMA
-from crrn.training.modules import StageTraining
+from crrn.training.stage_training import StageTraining
 
 TrainerFactory = Callable[..., L.Trainer]
 

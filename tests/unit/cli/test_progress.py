@@ -2,11 +2,11 @@
 
 import pytest
 
-from crrn.cli.progress import Progress
+from crrn.cli.progress import ProgressDisplay
 
 
 def test_each_part_says_once_that_it_is_done(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress() as progress:
+    with ProgressDisplay() as progress:
         for done in (0, 1, 2, 2, 2):  # megabytes of an archive: several members end in the last one
             progress("archive (MB)", done, 2)
         for _ in range(3):

@@ -15,9 +15,9 @@ from crrn.bench.textures import texture
 from crrn.data import Batches, Loading, MixtureDataModule, Sources, Validation
 from crrn.data.dataset import placed
 from crrn.data.device import Cut, DevicePhotos, StoredPhoto, stacked_cuts
-from crrn.data.photos import Photo
 from crrn.data.plan import Geometry, Size
 from crrn.errors import ConfigError, DataError
+from crrn.image.picture import Pixels
 from crrn.mixing import Mixture, PaperMixing
 
 MakePhotos = Callable[..., list[Path]]
@@ -33,7 +33,7 @@ def kept() -> tuple[DevicePhotos, list[StoredPhoto]]:
     return photos, [place for place in places if isinstance(place, StoredPhoto)]
 
 
-def psnr(made: Tensor, expected: Photo) -> float:
+def psnr(made: Tensor, expected: Pixels) -> float:
     error = (made.permute(1, 2, 0).double().numpy() - expected / 255) ** 2
     return math.inf if not error.any() else -10 * math.log10(error.mean())
 

@@ -11,8 +11,9 @@ from tests.trainer import at
 from crrn.data import Batches, Loading, MixtureDataModule, Sources, Validation
 from crrn.data.batch import Batch
 from crrn.data.pairs import find_pairs
-from crrn.data.photos import crop_window, fitted, read_photo
+from crrn.data.photos import read_photo
 from crrn.data.plan import PairPlan
+from crrn.data.resize import crop_window, fitted
 from crrn.data.sampler import pair_rows
 from crrn.data.tone import matched, reflection_above, scaled
 from crrn.errors import ConfigError, DataError

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crrn.data.photos import PhotoBank, check_photo, read_photo, resize
+from crrn.data.photos import PhotoBank, check_photo, read_photo
+from crrn.data.resize import resize
 from crrn.errors import DataError
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from crrn.catalogue import FOLDER, shipped, verified
-from crrn.data.demo import demo_photos
+from crrn.data.package_photos import demo_photos
 from crrn.data.photos import read_image
 from crrn.image.picture import to_tensor
 from crrn.inference.predictor import Predictor

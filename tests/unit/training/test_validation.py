@@ -24,11 +24,11 @@ from crrn.nets import IiN, Network
 from crrn.training import Logging, RunDirectory, Stage, standard_callbacks, train_stages
 from crrn.training.early_stopping import Patience
 from crrn.training.optimizers import Optimizer
-from crrn.training.progress import validation_line
 from crrn.training.recovery import BEST, LAST, go_back
 from crrn.training.results import take_result
 from crrn.training.schedules import multistep
 from crrn.training.summary import harm_line, summary_rows
+from crrn.training.terminal import validation_line
 from crrn.training.validation import Validation, is_better, refuse_unknown_metric
 
 GAIN_NAMES = {"gain_ssim", "gain_si", "gain_psnr", "harm_rate", "matched_gain_ssim", "matched_gain_psnr"}

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crrn.data.photos import Photo, upright_size
+from crrn.data.photos import upright_size
 from crrn.data.sources import photos_below
 from crrn.data.threads import in_threads
 from crrn.errors import DataError
+from crrn.image.picture import Pixels
 
 ROLES = ("mixture", "background", "reflection", "mask")
 
@@ -142,7 +143,7 @@ def inspect(benchmark: Benchmark, progress: Progress = lambda what, done, of: No
     )
 
 
-def dominant(mask: Photo) -> NDArray[np.bool_]:
+def dominant(mask: Pixels) -> NDArray[np.bool_]:
     """The region that a mask's picture shows, (H, W): white on black, by the brightest of the channels."""
     return np.asarray(mask.max(axis=2) > 127)
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from crrn.data.benchmarks.case import Progress, natural
 from crrn.data.photos import read_photo, upright_size
-from crrn.data.preparation.photo import blur, luma, perceptual_hash
+from crrn.data.preparation.measures import blur, luma, perceptual_hash
 from crrn.data.preparation.sheet import Tile, write_sheets
 from crrn.data.sources import photos_below
 from crrn.data.threads import in_threads
@@ -47,7 +47,7 @@ class Screening:
         min_side: photos with a shorter short side are rejected.
         dark: photos whose highlight, the 95th percentile of luma in [0, 1], is lower are rejected: nothing is
             reflected there.
-        blurred: photos with a higher blur effect (`crrn.data.preparation.photo.blur`, 0 sharp to 1) are rejected.
+        blurred: photos with a higher blur effect (`crrn.data.preparation.measures.blur`, 0 sharp to 1) are rejected.
         duplicate: two photos whose 64-bit hashes differ in at most so many bits show the same; the sharpest stays.
         bright: photos of this mean luma or more are bright, others dim.
 

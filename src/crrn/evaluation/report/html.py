@@ -59,8 +59,8 @@ def page(content: Content) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>{escape(content.name)}: {escape(content.question)}</title>\n<style>\n{_asset('page.css')}</style>\n"
-        "</head>\n<body>\n" + "\n".join(part for part in body if part) + f"\n<script>\n{_asset('page.js')}</script>\n"
+        f"<title>{escape(content.name)}: {escape(content.question)}</title>\n<style>\n{_asset('report.css')}</style>\n"
+        "</head>\n<body>\n" + "\n".join(part for part in body if part) + f"\n<script>\n{_asset('report.js')}</script>\n"
         "</body>\n</html>\n"
     )
 

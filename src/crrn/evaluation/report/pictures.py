@@ -14,10 +14,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crrn.data.photos import read_image
 from crrn.errors import RunError
-from crrn.evaluation.contestants import file_name
 from crrn.evaluation.labels import DIGITS, LABELS
-from crrn.evaluation.report.regions import Photo, Region, close_ups
+from crrn.evaluation.methods import file_name
+from crrn.evaluation.report.regions import Region, close_ups
 from crrn.evaluation.report.sources import Evaluated
+from crrn.image.picture import Pixels
 from crrn.metrics.protocols import LOWER_IS_BETTER
 from crrn.records import read_json
 
@@ -43,7 +44,7 @@ class Cell:
 
     label: str
     scores: Mapping[str, float]
-    photo: Photo
+    photo: Pixels
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def score_name(metric: str) -> str:
     return LABELS[metric].removesuffix(" (dB)")
 
 
-def jpeg(photo: Photo | Image.Image, quality: int = 80) -> bytes:
+def jpeg(photo: Pixels | Image.Image, quality: int = 80) -> bytes:
     """A photo as JPEG; the same bytes for the same pixels."""
     encoded = io.BytesIO()
     picture = photo if isinstance(photo, Image.Image) else Image.fromarray(photo)
@@ -178,13 +179,13 @@ def sheet(panels: Sequence[Panel], width: int = 960) -> Image.Image:
     return canvas
 
 
-def cut(photo: Photo, region: Region) -> Photo:
+def cut(photo: Pixels, region: Region) -> Pixels:
     """A close-up's pixels."""
     top, left, side = region
     return np.ascontiguousarray(photo[top : top + side, left : left + side])
 
 
-def _read(path: Path) -> Photo:
+def _read(path: Path) -> Pixels:
     if not path.exists():
         raise RunError(f"{path} is missing: run the evaluation's command again, which makes its pictures anew.")
     return read_image(path)

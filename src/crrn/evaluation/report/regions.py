@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-Photo = NDArray[np.uint8]
+from crrn.image.picture import Pixels
+
 Map = NDArray[np.float64]
 
 SHARE = 0.3
@@ -24,7 +25,7 @@ class Region(NamedTuple):
     side: int
 
 
-def close_ups(mixture: Photo, estimates: Sequence[Photo], background: Photo | None, count: int = 2) -> list[Region]:
+def close_ups(mixture: Pixels, estimates: Sequence[Pixels], background: Pixels | None, count: int = 2) -> list[Region]:
     """Squares that do not overlap, the most telling first.
 
     Where the background is known, the first is where the reflection is strongest: the largest local standard deviation
@@ -55,7 +56,7 @@ def close_ups(mixture: Photo, estimates: Sequence[Photo], background: Photo | No
     return chosen
 
 
-def luma(photo: Photo) -> Map:
+def luma(photo: Pixels) -> Map:
     """(H, W) in [0, 1] of an 8-bit photo."""
     weighted: Map = photo.astype(np.float64) @ np.array([0.299, 0.587, 0.114]) / 255
     return weighted

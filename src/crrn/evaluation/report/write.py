@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crrn.errors import RunError
-from crrn.evaluation.contestants import file_name
+from crrn.evaluation.methods import file_name
 from crrn.evaluation.report.content import Content
 from crrn.evaluation.report.html import page
 from crrn.evaluation.report.latex import latex

@@ -15,7 +15,7 @@ from skimage.measure import blur_effect
 from tests.conftest import write_photo as write_smooth
 
 from crrn.data.preparation import Screening, Verdict, make_reflection_set, rid
-from crrn.data.preparation.photo import blur, luma, perceptual_hash
+from crrn.data.preparation.measures import blur, luma, perceptual_hash
 from crrn.errors import ConfigError, DataError, RunError
 
 SMALL = Screening(size=60, min_side=40)

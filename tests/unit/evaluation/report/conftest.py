@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from crrn.evaluation.gains import gains_of
-from crrn.evaluation.runner import open_cell
+from crrn.evaluation.runner import open_scores
 from crrn.evaluation.store import Row
 from crrn.metrics import Protocol, named_protocol
 from crrn.metrics.protocols import MATCHED
@@ -74,14 +74,14 @@ def make_evaluation(tmp_path: Path) -> MakeEvaluation:
         for protocol in recipes:
             identity: dict[str, dict[str, float]] = {}
             for label, remover in removers.items():
-                cell = open_cell(folder, benchmark, protocol, label, [])
+                scores = open_scores(folder, benchmark, protocol, label, [])
                 for image, subset in names:
                     values = draw(protocol, truth, rng)
                     if remover == "identity":
                         identity[image] = values
                     else:
                         values |= gains_of(values, identity[image])
-                    cell.add(Row(image, subset, {}, 40, 60, 0.5, values))
+                    scores.add(Row(image, subset, {}, 40, 60, 0.5, values))
         write_cases(folder / "cases" / benchmark, names, list(removers), truth, rng)
         return folder
 

@@ -1,4 +1,4 @@
-"""The web demo as its user meets it: the command, its server, and the page in a real browser."""
+"""The web page as its user meets it: the command, its server, and the page in a real browser."""
 
 from __future__ import annotations
 

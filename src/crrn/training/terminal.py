@@ -15,7 +15,7 @@ from rich.markup import escape
 from crrn.metrics.gain import HARM_RATE
 from crrn.training.counters import PREFIX
 from crrn.training.curves import Curves
-from crrn.training.modules import StageTraining
+from crrn.training.stage_training import StageTraining
 from crrn.training.validation import SETS
 
 log = logging.getLogger(__name__)

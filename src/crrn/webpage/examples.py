@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps
 
-from crrn.data.demo import demo_photos
+from crrn.data.package_photos import demo_photos
 from crrn.data.photos import read_image
 from crrn.errors import DataError
 from crrn.image.picture import to_picture, to_tensor
 from crrn.mixing import PaperMixing
 
 PAIRS = (("china", "chelsea", 0.9, 0.35), ("chelsea", "china", 0.9, 0.3), ("coffee", "grace_hopper", 0.9, 0.35))
-"""Background, reflection, alpha and beta: photos that the demo's training holds out, mixed as the paper mixes."""
+"""Background, reflection, alpha and beta: demo photos that training holds out, mixed as the paper mixes."""
 
 BLUR = 2.5
 """Standard deviation in pixels: the camera looks at the background (our choice)."""

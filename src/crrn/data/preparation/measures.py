@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from crrn.data.photos import Photo
+from crrn.image.picture import Pixels
 
 MEASURED_SIDE = 256
 """Measures are taken at this short side (smaller photos as they are), so that they mean the same for every camera."""
@@ -14,7 +14,7 @@ REBLUR = 11
 HASH_SIDE, HASH_LOW = 32, 8
 
 
-def luma(photo: Photo) -> NDArray[np.float32]:
+def luma(photo: Pixels) -> NDArray[np.float32]:
     """(H, W) in [0, 1] from 8-bit RGB: 0.299 R + 0.587 G + 0.114 B, gamma-coded as it is, brought down to a short side
     of 256."""
     grey: NDArray[np.float32] = np.divide(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), 255, dtype=np.float32)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from crrn.data.benchmarks import Case
-from crrn.data.photos import Photo, read_image
+from crrn.data.photos import read_image
 from crrn.data.sources import photos_below
 from crrn.errors import ConfigError, DataError
-from crrn.image.picture import to_tensor
+from crrn.image.picture import Pixels, to_tensor
 from crrn.image.working_size import at_strength, at_working_size
 from crrn.layers import Layers
 from crrn.metrics import Protocol
@@ -31,7 +31,7 @@ IDENTITY = "identity"
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Method:
     """One row of a table.
 
     Attributes:
@@ -46,22 +46,22 @@ class Contestant:
     digest: str
     prediction: Prediction | None = None
 
-    def open(self, device: str | torch.device) -> Remover:
+    def open(self, device: str | torch.device) -> Outputs:
         """Loads it."""
         if self.prediction is None:
             return FolderOutputs(Path(str(self.name).removeprefix(FOLDER)))
-        return ModuleRemover(load_remover(self.name, device), device, self.prediction)
+        return ModuleOutputs(load_remover(self.name, device), device, self.prediction)
 
 
-class Remover:
+class Outputs:
     """What the evaluation calls: the layers of one case."""
 
-    def layers(self, case: Case, mixture: Tensor, photo: Photo, protocol: Protocol) -> Layers:
+    def layers(self, case: Case, mixture: Tensor, photo: Pixels, protocol: Protocol) -> Layers:
         """The layers of a case's mixture (1, 3, H, W), which the protocol made of the photo."""
         raise NotImplementedError
 
 
-class ModuleRemover(Remover):
+class ModuleOutputs(Outputs):
     """A network or a solver, at its working size unless the protocol has a fixed size."""
 
     def __init__(self, module: nn.Module, device: str | torch.device, prediction: Prediction) -> None:
@@ -69,7 +69,7 @@ class ModuleRemover(Remover):
         self.device = torch.device(device)
         self.prediction = prediction
 
-    def layers(self, case: Case, mixture: Tensor, photo: Photo, protocol: Protocol) -> Layers:
+    def layers(self, case: Case, mixture: Tensor, photo: Pixels, protocol: Protocol) -> Layers:
         side = None if protocol.fixed_size else self.prediction.working_size
         with torch.inference_mode():
             mixture = mixture.to(self.device)
@@ -84,7 +84,7 @@ class ModuleRemover(Remover):
         return layers
 
 
-class FolderOutputs(Remover):
+class FolderOutputs(Outputs):
     """Another tool's estimates of the background, found by the case's name: DIR/CASE.png, or DIR/NAME.png with its
     last part.
 
@@ -104,7 +104,7 @@ class FolderOutputs(Remover):
             for key in {relative.as_posix(), relative.name}:
                 self.by_name.setdefault(key, []).append(path)
 
-    def layers(self, case: Case, mixture: Tensor, photo: Photo, protocol: Protocol) -> Layers:
+    def layers(self, case: Case, mixture: Tensor, photo: Pixels, protocol: Protocol) -> Layers:
         for key in (case.name, Path(case.name).name, case.mixture.stem):
             found = self.by_name.get(key, [])
             if len(found) == 1:
@@ -125,11 +125,11 @@ class FolderOutputs(Remover):
         raise DataError(f"{self.folder} holds no output for the case {case.name}: put it there as {case.name}.png.")
 
 
-def contestants(
+def methods(
     removers: Sequence[RemoverName] | Mapping[str, RemoverName],
     working_size: int | str | None = "auto",
     strength: float | None = None,
-) -> list[Contestant]:
+) -> list[Method]:
     """The rows in their order, the identity first, always.
 
     Args:
@@ -155,7 +155,7 @@ def contestants(
             load_remover(name)  # a wrong option is said now, not after the rows before it
     Prediction().chosen(working_size, strength)  # a wrong setting is said whatever the rows are
     return [
-        _contestant(label, name, working_size, strength)
+        _method(label, name, working_size, strength)
         for label, name in sorted(pairs, key=lambda pair: pair[1] != IDENTITY)
     ]
 
@@ -166,16 +166,16 @@ def file_name(label: str) -> str:
     return safe if safe == label else f"{safe}-{hashlib.blake2b(label.encode(), digest_size=2).hexdigest()}"
 
 
-def _contestant(label: str, name: RemoverName, working_size: int | str | None, strength: float | None) -> Contestant:
+def _method(label: str, name: RemoverName, working_size: int | str | None, strength: float | None) -> Method:
     if isinstance(name, str) and name.startswith(FOLDER):
-        return Contestant(label, name, _digest(name))
+        return Method(label, name, _digest(name))
     own = remover_prediction(name)
     solver = isinstance(name, Mapping) or name in SOLVERS
     prediction = own if solver else own.chosen(working_size, strength)
     digest = _digest(name)
     if prediction != own:
         digest = hashlib.blake2b(f"{digest} {prediction}".encode(), digest_size=8).hexdigest()
-    return Contestant(label, name, digest, prediction)
+    return Method(label, name, digest, prediction)
 
 
 def _label(name: RemoverName) -> str:

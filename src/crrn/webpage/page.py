@@ -16,7 +16,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import gradio as gr
 
 from crrn.errors import CrrnError
-from crrn.webdemo.studio import KEEP_SECONDS, Studio
+from crrn.webpage.studio import KEEP_SECONDS, Studio
 
 TITLE = "Remove a reflection"
 ACTION = "Remove the reflection"

@@ -13,7 +13,7 @@ from tests.conftest import write_photo
 
 from crrn.errors import ConfigError, DataError
 from crrn.nets import CRRN, GiN, Prediction, save_network
-from crrn.webdemo.studio import KEEP_SECONDS, PREVIEW_SIDE, Studio, visible_gain
+from crrn.webpage.studio import KEEP_SECONDS, PREVIEW_SIDE, Studio, visible_gain
 
 
 @pytest.fixture

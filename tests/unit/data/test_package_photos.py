@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crrn.data import demo
+from crrn.data import package_photos
 from crrn.errors import DataError
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_the_split_is_fixed_and_large_enough():
-    training, held_out = demo.demo_photos().split(0.5)  # the fraction has no say in a fixed split
+    training, held_out = package_photos.demo_photos().split(0.5)  # the fraction has no say in a fixed split
 
     assert (len(training), len(held_out)) == (25, 6)
     assert {path.name for path in held_out} == {
@@ -34,7 +34,7 @@ def test_the_split_is_fixed_and_large_enough():
 
 
 def test_every_photo_is_a_colour_photo_of_a_useful_size():
-    for path in demo.demo_photos().files:
+    for path in package_photos.demo_photos().files:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"), dtype=float) / 255
         assert min(pixels.shape[:2]) >= 256, path
@@ -44,7 +44,7 @@ def test_every_photo_is_a_colour_photo_of_a_useful_size():
 
 def test_no_photo_appears_twice():
     small = {}
-    for path in demo.demo_photos().files:
+    for path in package_photos.demo_photos().files:
         with Image.open(path) as image:
             small[path.name] = np.asarray(image.convert("RGB").resize((16, 16)), dtype=float).ravel()
     names, vectors = list(small), np.stack(list(small.values()))
@@ -55,7 +55,7 @@ def test_no_photo_appears_twice():
 
 def test_locating_imports_none_of_the_packages():
     script = (
-        "import sys; from crrn.data.demo import demo_photos; before = set(sys.modules); demo_photos(); "
+        "import sys; from crrn.data.package_photos import demo_photos; before = set(sys.modules); demo_photos(); "
         "print(*{'foolbox', 'kivy', 'matplotlib', 'skimage', 'sklearn'} & (set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -64,23 +64,25 @@ def test_locating_imports_none_of_the_packages():
 
 def test_the_packages_are_pinned_as_the_demo_extra():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert set(project["optional-dependencies"]["demo"]) == demo.TRAINING.keys() | demo.HELD_OUT.keys()
+    assert (
+        set(project["optional-dependencies"]["demo"]) == package_photos.TRAINING.keys() | package_photos.HELD_OUT.keys()
+    )
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
-    real = demo.distribution
+    real = package_photos.distribution
 
     def without_matplotlib(name):
         if name == "matplotlib":
             raise PackageNotFoundError(name)
         return real(name)
 
-    monkeypatch.setattr(demo, "distribution", without_matplotlib)
+    monkeypatch.setattr(package_photos, "distribution", without_matplotlib)
     with pytest.raises(DataError, match=r"-m pip install matplotlib==\d+\.\d+\.\d+$"):
-        demo.demo_photos()
+        package_photos.demo_photos()
 
 
 def test_a_release_without_the_photo_is_named_too(monkeypatch):
-    monkeypatch.setitem(demo.TRAINING, "scikit-learn==1.9.1", ("sklearn/datasets/images/gone.jpg",))
+    monkeypatch.setitem(package_photos.TRAINING, "scikit-learn==1.9.1", ("sklearn/datasets/images/gone.jpg",))
     with pytest.raises(DataError, match=r"\(scikit-learn==1\.9\.1\)"):
-        demo.demo_photos()
+        package_photos.demo_photos()
