@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,57 +16,11 @@ from PIL import Image
 from crrn.nets import save_network
 from tests.conftest import write_photo
 from tests.integration.conftest import ROOT
+from tests.integration.server import PATIENCE, Demo, started
 from tests.networks import lively
 from tests.resources import BROWSER, BROWSER_ARGUMENTS
 
 pytest.importorskip("gradio_client", reason="the extra `web` is not installed")
-
-PATIENCE = 240  # seconds, on a busy machine
-
-
-@dataclass(frozen=True)
-class Demo:
-    """A running server."""
-
-    address: str
-    process: subprocess.Popen[str]
-    temporary: Path
-
-
-@contextmanager
-def started(folder: Path, *settings: str) -> Iterator[Demo]:
-    """``python -m src.demo`` in a folder, until the block ends."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    (folder / "tmp").mkdir()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
-        "TMPDIR": str(folder / "tmp"),
-        "OMP_NUM_THREADS": "1",
-        "no_proxy": "127.0.0.1",
-    }
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "src.demo", "solvers=false", f"port={port}", *settings],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    try:
-        ends = time.monotonic() + PATIENCE
-        while "The demo is at" not in (folder / "log").read_text():
-            assert process.poll() is None and time.monotonic() < ends, (folder / "log").read_text()
-            time.sleep(0.2)
-        yield Demo(f"http://127.0.0.1:{port}", process, folder / "tmp")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    left = [path.name for path in (folder / "tmp").iterdir() if not path.name.startswith("torchinductor_")]
-    assert not left  # no photo stays behind; PyTorch makes that folder for its compiler's files
-    assert str(ROOT / "src") not in (folder / "log").read_text()  # no traceback of ours; Gradio's tell of intruders
 
 
 @pytest.fixture(scope="module")
