@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from crrn.evaluation.gains import gains_of
+from crrn.evaluation.methods import file_name
 from crrn.evaluation.runner import open_scores
 from crrn.evaluation.store import Row
 from crrn.metrics import Protocol, named_protocol
@@ -103,7 +104,7 @@ def write_cases(
     listed = []
     for (image, _), kind in zip(names, ("worst", "median", "best"), strict=False):
         for label in ["mixture", *labels, *(["background"] if truth else [])]:
-            path = folder / image / f"{label}.png"
+            path = folder / image / f"{file_name(label)}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(path)
         scores = {label: {"psnr": 20.0 + n, "ssim": 0.8} for n, label in enumerate(labels)} if truth else {}

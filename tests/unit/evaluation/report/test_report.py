@@ -17,6 +17,7 @@ from PIL import Image
 import crrn.evaluation.report.write
 from crrn.errors import ConfigError, RunError
 from crrn.evaluation.report.content import gather
+from crrn.evaluation.report.html import page as page_of
 from crrn.evaluation.report.latex import escape
 from crrn.evaluation.report.write import write_report
 
@@ -30,11 +31,17 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.attributes: list[tuple[str, str, str]] = []
+        self.tags: set[str] = set()
+        self.text = ""
         self.feed(text)
         self.close()
         assert self.open == []
 
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
         self.attributes += [(tag, name, value or "") for name, value in attrs]
         if tag not in VOID:
             self.open.append(tag)
@@ -76,7 +83,38 @@ def test_the_page_needs_nothing_else(report: Path) -> None:
     plain = re.sub(r"data:[^\"]*", "", text)
     assert not re.search(r"https?:|//[a-z]|url\(|@import|srcset", plain)
     assert "default-src 'none'" in plain
-    assert "Is &lt;b&gt;&quot;ours&quot;&lt;/b&gt; &amp; theirs better?" in plain and '<b>"ours"' not in plain
+    assert "Is &lt;b&gt;&#34;ours&#34;&lt;/b&gt; &amp; theirs better?" in plain and '<b>"ours"' not in plain
+
+
+STRANGE = """"'><u title=x>_&amp;{{ 7 * 7 }}"""
+"""A name that would be a tag, an attribute's end, an entity or a template's expression, if it were not escaped."""
+
+
+def test_names_of_strangers_are_text(
+    make_evaluation: Callable[..., Path], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    removers = {"identity": "identity", STRANGE: "lb14"}
+    folders = [
+        make_evaluation(STRANGE, STRANGE, [STRANGE], removers),
+        make_evaluation("second", STRANGE, [STRANGE], removers, truth=False),
+    ]
+    content = gather(
+        STRANGE, folders, [make_run(STRANGE)], question=STRANGE, answer=f"{STRANGE}\n{STRANGE}", command=STRANGE
+    )
+    text = page_of(content)
+
+    page = Page(text)
+    assert "u" not in page.tags and "x" not in page.values("title")
+    assert page.text.count(STRANGE) > 30 and "49" not in {word.strip("_&;") for word in page.text.split()}
+    assert any(STRANGE in label for label in page.values("aria-label"))
+    assert any(STRANGE in label for label in page.values("alt"))
+
+
+def test_only_charts_are_inserted_as_they_are() -> None:
+    templates = Path(crrn.evaluation.report.write.__file__).with_name("templates")
+    sources = "".join(path.read_text() for path in sorted(templates.glob("*.html")))
+    assert re.findall(r"{{[^}]*\bsafe\b[^}]*}}", sources) == ["{{ chart | safe }}"]
+    assert "autoescape" not in sources  # nowhere turned off
 
 
 def test_the_folder_says_where_its_numbers_come_from(report: Path) -> None:
