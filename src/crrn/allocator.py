@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from pathlib import Path
 
@@ -33,13 +34,18 @@ def keep_freed_memory() -> bool:
 
 
 def peak_memory() -> float:
-    """The most memory that this process held at one time so far, in bytes (resident, all libraries included)."""
+    """The most memory that this process held at one time so far, in bytes (resident, all libraries included).
+
+    NaN on Windows, whose system calls are not asked.
+    """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     except OSError:
-        import resource
-
+        try:
+            import resource
+        except ModuleNotFoundError:
+            return math.nan
         # kilobytes on Linux, bytes on a Mac
         return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 

@@ -100,7 +100,7 @@ def append(path: Path) -> Iterator[IO[str]]:
         RunError: the file cannot be written to or the disk is full.
     """
     try:
-        with path.open("a", newline="") as file:
+        with path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
             yield file
     except OSError as error:
         raise _unwritable(path, error, "run_root=DIR") from error

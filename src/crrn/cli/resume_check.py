@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -112,7 +111,7 @@ def kill_when_there(process: subprocess.Popen[str], file: Path) -> None:
             finish(process)
             raise RunError("The training ended before it could be killed.")
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.communicate()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -226,6 +227,8 @@ class MixtureDataModule(L.LightningDataModule):
             return self.loading.num_workers
         if self.trainer is None or self._device().type == "cpu":
             return 0
+        if self.loading.cache is True and "fork" not in multiprocessing.get_all_start_methods():
+            return 0  # on Windows: no worker would share the cache
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         # A device that keeps the photos leaves a loader nothing to do but to read the plan.
         most = 2 if self.loading.cache == "device" else 8
