@@ -70,7 +70,7 @@ FLAGS = ("remove", "models")
 """The commands with ordinary flags; the others are Hydra's."""
 
 ELSEWHERE = {
-    "demo": "test_webpage.py starts the page and drives it",
+    "webpage": "test_webpage.py starts the page and drives it",
     "extending": "test_plugin.py runs it and everything else on that page",
 }
 """Pages whose first command another test runs."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -76,9 +77,39 @@ def if_writing(dry_run: bool, value: str, otherwise: str | None) -> str | None:
     return otherwise if dry_run or process_rank() > 0 else value
 
 
-def options(group: str) -> str:
-    """The options of a config group, for ``--help``; Hydra's own list is of all groups, whatever the command."""
-    return ", ".join(sorted(path.stem for path in (config_folder() / group).glob("*.yaml")))
+def options(*groups: str) -> str:
+    """The options of config groups with a sentence each, for ``--help``; those of ``--config-dir`` too.
+
+    Hydra's own list is of all groups, whatever the command, and has no sentences.
+    """
+    lines = [line for group in groups for line in [f"{group}=", *_described(group)]]
+    return "\n".join(lines).replace("$", "$$")  # Hydra puts the text into a template
+
+
+def _described(group: str) -> list[str]:
+    files: dict[str, Path] = {}
+    for folder in _search_path():
+        for path in sorted((folder / group).glob("*.yaml")):
+            files.setdefault(path.stem, path)
+    return [f"  {name:<17}  {sentence(path)}".rstrip() for name, path in sorted(files.items())]
+
+
+def _search_path() -> list[Path]:
+    """The folders of YAML files, this package's own first, then those that the command line adds."""
+    folders = [config_folder()]
+    if GlobalHydra.instance().is_initialized():
+        found = GlobalHydra.instance().config_loader().get_search_path().get_path()
+        paths = [each.path.removeprefix("file://") for each in found]
+        folders += [Path(path) for path in paths if "://" not in path]
+    return list(dict.fromkeys(folders))
+
+
+def sentence(path: Path) -> str:
+    """What a YAML file says of itself: its first comment, if it begins with one."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# @package"):
+            return line.removeprefix("#").strip() if line.startswith("#") else ""
+    return ""
 
 
 def process_rank() -> int:

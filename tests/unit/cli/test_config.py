@@ -1,13 +1,40 @@
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from crrn.cli.config import build, config_folder, quoted, run_directory, settings_of, slug
+from crrn.cli.config import build, config_folder, options, quoted, run_directory, sentence, settings_of, slug
 from crrn.errors import ConfigError
+
+GROUPS = sorted(path for path in config_folder().glob("*/**/*.yaml") if "hydra" not in path.parts[-3:])
+"""The options of all groups; what lies in conf/hydra is for Hydra itself."""
 
 
 def test_the_config_folder_is_found():
     assert (config_folder() / "train.yaml").exists()
+
+
+@pytest.mark.parametrize("path", GROUPS, ids=lambda path: "/".join(path.parts[-2:]))
+def test_a_file_of_a_group_is_short_and_says_what_it_is(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 25
+    said = sentence(path)
+    assert 10 < len(said) <= 82 and not said.endswith((".", ":")), "one line of --help"
+
+
+def test_the_help_lists_options_with_their_sentences():
+    listed = options("optimizer", "schedule").splitlines()
+    assert listed[0] == "optimizer=" and "schedule=" in listed
+    assert "  constant           The same learning rate throughout" in listed
+    assert "$" not in options("stages").replace("$$", "")
+
+
+def test_a_file_without_a_comment_says_nothing(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("# @package _global_\nname: mine\n# a comment within\n")
+    assert sentence(path) == ""
+    path.write_text("")
+    assert sentence(path) == ""
 
 
 @pytest.mark.parametrize(
