@@ -36,12 +36,14 @@ BROWSER_ARGUMENTS = (
 
 MISSING = {
     "browser": "no Chromium is installed (Debian: apt-get install chromium)",
+    "compiler": "there is no C++ compiler (Debian: apt-get install g++)",
     "gpu": "PyTorch finds no CUDA device",
     "shared data": f"there is no folder {SHARED_DATA}; CRRN_SHARED_DATA names another",
 }
 """Resource -> what a skip says where it is missing."""
 
 EXPECTED = {
+    "compiler": ("tests/unit/training/test_objective.py::test_the_compiler_itself",),
     "gpu": (
         "tests/unit/metrics/test_structure.py::test_each_is_a_metric_of_batches_on_any_device[[]*-cuda]",
         "tests/gpu/test_gpu.py::test_fifty_steps_never_wait[[]gpu-*]",

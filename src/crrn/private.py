@@ -61,6 +61,21 @@ def copy_all(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
         torch._foreach_copy_(list(targets), list(sources))
 
 
+def allow_graphs(count: int) -> None:
+    """Let ``torch.compile`` make so many graphs of one function at least; it makes 8, and then compiles no more.
+
+    ``torch.compile`` takes such a limit itself only in releases after the lowest that is supported.
+    """
+    from torch._dynamo import config
+
+    config.recompile_limit = max(config.recompile_limit, count)
+
+
+def is_of_the_compiler(error: BaseException) -> bool:
+    """Whether ``torch.compile`` raised an error because it could not compile, rather than what it compiled."""
+    return type(error).__module__ == "torch._dynamo.exc"
+
+
 @contextmanager
 def peak_of_tensors() -> Iterator[Callable[[], int]]:
     """Count the bytes of the tensors that torch's operations make within, while they live; what is given tells their

@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.integration.conftest import Zygote, start, tiny, with_pairs
 from tests.integration.wandb_files import OfflineRun
@@ -74,3 +75,31 @@ def test_two_processes_train_what_one_does(zygote: Zygote, photos: Path, tmp_pat
         for run in (one, two)
     ]
     assert written[0] == written[1]
+
+
+@pytest.mark.slow
+def test_two_processes_that_compile_train_what_one_does_that_does_not(
+    zygote: Zygote, photos: Path, tmp_path: Path
+) -> None:
+    """And a checkpoint of theirs goes on without a compiler on one device."""
+    plain = settings(photos, "net._target_=tests.integration.plain.PlainCRRN", "stages=joint")
+    status, _ = zygote(*plain, "name=plain")
+    assert status == 0, zygote.log.read_text()
+    compiler = "+callbacks.compiler={_target_: tests.integration.plain.CompilerThatChangesNothing}"
+    process = start(tmp_path, *plain, "name=compiled", "compile=true", compiler, *TWO)
+    out, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, out
+    one, two = zygote.folder / "runs/plain/joint", tmp_path / "runs/compiled/joint"
+    assert_same_weights(one / "last.ckpt", two / "last.ckpt")
+    status, _ = zygote(*plain, f"resume={two / 'previous.ckpt'}")
+    assert status == 0, zygote.log.read_text()
+    assert_same_weights(one / "last.ckpt", two / "last.ckpt")
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Of two checkpoints: those that are trained, and their average, by the same names."""
+    first, second = (torch.load(path, weights_only=True) for path in (one, other))
+    assert first["global_step"] == second["global_step"]
+    for kind in ("state_dict", "current_model_state"):
+        assert list(first[kind]) == list(second[kind])
+        torch.testing.assert_close(first[kind], second[kind], atol=1e-4, rtol=0)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from crrn.training.background import Background
 from crrn.training.recovery import is_whole
@@ -208,3 +209,14 @@ def test_wrong_settings_are_known_before_the_first_step(
     assert outcome.status == 1 and "Traceback" not in outcome.err
     assert all(word in outcome.err for word in words), outcome.err
     assert not list(tmp_path.rglob("metrics.csv")) and not (tmp_path / "nowhere").exists()
+
+
+def test_a_missing_gpu_is_named_before_anything_is_written(
+    train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for accelerator in (CUDAAccelerator, MPSAccelerator):
+        monkeypatch.setattr(accelerator, "is_available", lambda: False)
+    settings = [value for value in tiny(photos) if not value.startswith("trainer.accelerator")]
+    outcome = train(*settings, "trainer=gpu", "name=gpu")
+    assert outcome.status == 1 and "Traceback" not in outcome.err
+    assert "trainer.accelerator=gpu needs a GPU" in outcome.err and not list((tmp_path / "runs/gpu").glob("*.json"))

@@ -128,6 +128,7 @@ def train(
     pruning: dict[str, Any] | None,
     compile: bool,
     channels_last: bool,
+    tf32: bool,
     dry_run: bool,
     folder: Path = Path(),
     config_yaml: str = "",
@@ -151,15 +152,17 @@ def train(
 
     from crrn.nets.network import stages_of
     from crrn.training import RunDirectory, train_stages
+    from crrn.training.devices import refuse_missing_gpu, use_tf32
     from crrn.training.dry_run import show_dry_run
     from crrn.training.loggers import close_loggers, log_result
     from crrn.training.rundir import is_main_process
     from crrn.training.summary import write_summary
 
     quieten("lightning.pytorch", "lightning.fabric")
+    refuse_missing_gpu(trainer)
     # A network that starts as the identity works on denormals at first, which CPUs do ten times slower.
     torch.set_flush_denormal(True)
-    torch.set_float32_matmul_precision("high")
+    use_tf32(tf32)
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
         raise ConfigError(f"seed={seed} is no seed: give a whole number from 0 to {2**32 - 1}.")
     L.seed_everything(seed, verbose=False)
@@ -171,10 +174,6 @@ def train(
     refuse_unknown(dict.fromkeys(order), there, "stages", f"the network has the stages {', '.join(parts)}, and stages")
     config["stages"] = {**stages, "order": order}
     built_stages = {stage: build(stages[stage], f"stages.{stage}") for stage in order}
-    if compile:
-        for stage in order:
-            if stage in parts:
-                parts[stage].compile()
     if dry_run:
         show_dry_run(
             network,
@@ -203,6 +202,7 @@ def train(
             init=init,
             non_finite=non_finite,
             last_callbacks=[build(pruning, "pruning")] if pruning else [],
+            compile=compile,
         )
         log_result(run.path, metrics)
         failed = False

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from crrn.errors import CheckpointError, ConfigError, CrrnError, RunError
-from crrn.private import copy_all
+from crrn.private import copy_all, is_of_the_compiler
 from crrn.training.background import Reading
 from crrn.training.recovery import newest_checkpoint
 
@@ -264,6 +264,11 @@ def explain(error: BaseException, module: L.LightningModule) -> str | None:
     if isinstance(error, NonFiniteLoss):
         return str(error)
     text = str(error)
+    if is_of_the_compiler(error):
+        return (
+            f"The training step cannot be compiled ({' '.join(text.split()):.200}): install a C++ compiler where there "
+            "is none (Debian: apt-get install g++), or give compile=false."
+        )
     where = f"at step {module.trainer.global_step + 1}"
     if isinstance(error, torch.OutOfMemoryError):
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -11,6 +12,11 @@ import torch
 from torch import nn
 
 from crrn.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+FUSED = {"cpu", "cuda", "hpu", "mps", "mtia", "xpu"}
+"""The devices on which torch's optimizers have a fused form."""
 
 
 class Optimizer:
@@ -80,16 +86,22 @@ class Optimizer:
     def __call__(self, net: nn.Module, lr: float, prefix: str = "") -> torch.optim.Optimizer:
         """The optimizer of a network, or of its part with that prefix, from the parameters that are not frozen.
 
-        Each factor of the learning rate is a group; that of factor 1 is the first.
+        Each factor of the learning rate is a group; that of factor 1 is the first. With ``fused=True`` an optimizer
+        without a fused form on the parameters' device is made without it.
         """
         groups: dict[float, list[nn.Parameter]] = {1.0: []}
         for name, parameter in net.named_parameters():
             if parameter.requires_grad:
                 groups.setdefault(self._factor(_full(prefix, name)), []).append(parameter)
+        devices = {parameter.device.type for params in groups.values() for parameter in params}
+        settings = dict(self.settings)
+        if settings.get("fused") and not devices <= FUSED:
+            log.info("optimizer.fused is left out: PyTorch has no such optimizer on %s.", min(devices - FUSED))
+            settings["fused"] = False
         return self.algorithm(
             [{"params": params, "lr": lr * factor} for factor, params in groups.items() if params],
             lr=lr,
-            **self.settings,
+            **settings,
         )
 
     def _factor(self, name: str) -> float:

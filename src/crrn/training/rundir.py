@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 WEIGHTS = "weights.safetensors"
 INIT = "init.safetensors"
 LOCK = ".lock"
-FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.loading")
+FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.loading", "compile", "tf32")
 """Settings that a resumed run may change without becoming another run."""
 
 

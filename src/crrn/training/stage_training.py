@@ -23,6 +23,7 @@ from crrn.mixing import Mixture
 from crrn.nets.network import estimate, estimates_of, gradient_of, monitor_of, training_estimate
 from crrn.nets.record import describe, find_record, upgraded
 from crrn.training.guards import NonFinite
+from crrn.training.objective import Objective, compiled_objective, objective, targets_of
 from crrn.training.optimizers import Optimizer
 from crrn.training.schedules import Schedule
 from crrn.training.validation import SETS, Validation, refuse_unknown_metric
@@ -45,6 +46,7 @@ class StageTraining(L.LightningModule):
         non_finite: "stop" or "skip", see :class:`crrn.training.guards.NonFinite`.
         name: the stage's name: its folder in the run directory and its prefix in the curves.
         prefix: the name of ``net`` in the network that it is a part of; empty where it is the network.
+        compile: whether a training step's forward pass and loss are compiled to one graph for each shape of batch.
 
     Raises:
         ConfigError: a setting does not fit the network, or nothing is left to train.
@@ -61,6 +63,7 @@ class StageTraining(L.LightningModule):
         non_finite: str = "stop",
         name: str = "joint",
         prefix: str = "",
+        compile: bool = False,
     ) -> None:
         super().__init__()
         refuse_foreign_terms(net, loss)
@@ -81,6 +84,8 @@ class StageTraining(L.LightningModule):
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
+        self.compiled = compile
+        self._objective: Objective = objective
         self.terms: dict[str, Tensor] = {}
         """The loss and its terms at the latest training step, detached and still on the device."""
         self.validation = nn.ModuleDict({prefix: Validation() for prefix in SETS})
@@ -94,6 +99,12 @@ class StageTraining(L.LightningModule):
         warnings.filterwarnings("ignore", ".*nn.functional.all_gather is deprecated")  # inside Lightning
         # The metrics are means over all devices before they are logged.
         warnings.filterwarnings("ignore", "It is recommended to use .self.log")
+        if self.compiled:
+            self.compile_objective()
+
+    def compile_objective(self, backend: str = "inductor") -> None:
+        """Has forward pass and loss compiled from the next training step on, see `compiled_objective`."""
+        self._objective = compiled_objective(backend)
 
     def train(self, mode: bool = True) -> StageTraining:
         """Sets the mode of all modules but the frozen ones, which stay in evaluation mode."""
@@ -111,13 +122,12 @@ class StageTraining(L.LightningModule):
         return training_estimate(self.net, batch.mixture, batch.background)
 
     def targets(self, batch: Mixture, needed: Iterable[str] = Layers._fields) -> Layers:
-        """The ground truth of a batch; the gradient of B is computed here, from tensors, and only when needed."""
-        gradient = gradient_of(self.net, batch.background) if "gradient" in needed else None
-        return Layers(batch.background, batch.reflection, gradient)
+        """The ground truth of a batch, see `targets_of`."""
+        return targets_of(self.net, batch, needed)
 
     def training_step(self, batch: Mixture, batch_idx: int) -> Tensor:
         self.guard.before(self.net)
-        loss, terms = self.loss(self.estimate(batch), self.targets(batch, self.loss.layers), batch)
+        loss, terms = self._objective(self.net, self.loss, batch)
         self.terms = {"loss": loss.detach(), **terms}
         self.guard.after(torch.stack([value.float() for value in self.terms.values()]))
         return loss

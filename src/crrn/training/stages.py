@@ -104,6 +104,7 @@ def train_stages(
     init: Init = None,
     non_finite: str = "stop",
     last_callbacks: Sequence[Callback] = (),
+    compile: bool = False,
 ) -> dict[str, float]:
     """Trains ``net`` through ``stages`` in place and writes all results into the run directory.
 
@@ -123,6 +124,7 @@ def train_stages(
             where a file gives the weights of its part. A resumed run keeps what it began with.
         non_finite: "stop" at a loss that is not finite, or "skip" the step and count it.
         last_callbacks: further callbacks of the last stage.
+        compile: whether each training step's forward pass and loss are compiled.
 
     Returns:
         The validation metrics of the last stage's result, such as ``val/background_ssim``.
@@ -154,6 +156,7 @@ def train_stages(
             non_finite,
             name,
             prefixes[name],
+            compile,
         )
         refuse_missing_pairs(modules[name].monitor, data, f"stages.{name}.monitor")
     for number, (name, stage) in enumerate(stages.items()):

@@ -81,3 +81,12 @@ def test_wrong_settings_are_refused():
     frozen, loss = Optimizer("torch.optim.Adam", ["gin"]), ReconstructionLoss(gradient={"si": 1})
     with pytest.raises(ConfigError, match="nothing to train in stage joint"):
         StageTraining(CRRN(1 / 32).gin, loss, frozen, 1e-3, multistep, prefix="gin")
+
+
+def test_a_device_without_a_fused_form_takes_the_plain_one(caplog: pytest.LogCaptureFixture):
+    make = Optimizer("torch.optim.Adam", fused=True)
+    assert make(CRRN(1 / 32).gin, 1.0).defaults["fused"]
+    with caplog.at_level("INFO", "crrn"):
+        optimizer = make(torch.nn.Linear(2, 2, device="meta"), 1.0)
+    assert not optimizer.defaults["fused"] and optimizer.param_groups[0]["lr"] == 1.0
+    assert "optimizer.fused is left out: PyTorch has no such optimizer on meta" in caplog.text
