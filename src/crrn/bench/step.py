@@ -185,7 +185,7 @@ class CheckpointTime(Callback):
 
 
 def arguments(files: tuple[Path, ...], batch: int, sizes: Sequence[str], steps: int) -> dict[str, Any]:
-    """A data module's, with what is not given as in ``conf/data/folders.yaml``."""
+    """A data module's, with what is not given as in ``conf/data``."""
     half = len(files) // 2
     return {
         "background": PhotoSource("backgrounds", files[:half]),
