@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
 import shlex
@@ -281,64 +280,3 @@ def known(key: str, value: str, settings: list[DictConfig]) -> bool:
     parent, _, name = key.rpartition(".")
     nodes = (OmegaConf.select(each, parent) if parent else each for each in settings)
     return group.is_dir() or any(isinstance(node, DictConfig) and name in node.keys() for node in nodes)  # noqa: SIM118
-
-
-def test_the_shipped_networks_figures_are_those_of_the_experiment() -> None:
-    record = json.loads((ROOT / "experiments/results/metrics.json").read_text())
-    card = json.loads((ROOT / "src/crrn/weights/crrn-small.json").read_text())
-    harm = {(one["benchmark"], one["protocol"]): one["metrics"]["harm_rate"] for one in card["figures"]}
-    results = record["evaluations"]["results"]["results"]
-    methods = ("identity", "yl19", "crrn-small")
-
-    def means(protocol: str) -> list[list[str]]:
-        of_protocol = [result["removers"] for result in results if result["protocol"] == protocol]
-        metrics = [[removers[method]["metrics"] for method in methods] for removers in of_protocol]
-        return [[f"{one['psnr']['mean']:.2f} / {one['ssim']['mean']:.4f}" for one in row] for row in metrics]
-
-    sets = [(result["benchmark"], result["removers"]["identity"]["images"]) for result in results[::2]]
-    page = [
-        [name, str(images), *row, f"{harm[name, 'crrn']:.0%}"]
-        for (name, images), row in zip(sets, means("crrn"), strict=True)
-    ]
-    assert rows_with_slash("docs/results.md") == page
-    assert [row[1:] for row in rows_with_slash("README.md")[1:]] == [
-        list(row) for row in zip(*means("errnet"), strict=True)
-    ]
-
-
-def rows_with_slash(name: str) -> list[list[str]]:
-    """The rows of a table whose cells are "PSNR / SSIM"."""
-    rows = re.findall(r"^\|.* / .*\|$", (ROOT / name).read_text(), flags=re.MULTILINE)
-    return [row.strip("| ").split(" | ") for row in rows]
-
-
-def test_the_small_networks_figures_are_those_of_the_experiment() -> None:
-    record = json.loads((ROOT / "experiments/ceilnet/metrics.json").read_text())
-    results = record["evaluations"]["ceilnet_synthetic"]["results"]
-    (result,) = (result for result in results if result["protocol"] == "errnet")
-    text = (ROOT / "docs/results.md").read_text()
-    rows = re.findall(r"^\| (\w+) \| (\d+\.\d\d) \| (0\.\d{4}) \|$", text, flags=re.MULTILINE)
-
-    metrics = {method: value["metrics"] for method, value in result["removers"].items()}
-    assert rows == [
-        (method, f"{each['psnr']['mean']:.2f}", f"{each['ssim']['mean']:.4f}") for method, each in metrics.items()
-    ]
-
-
-def test_the_speedups_are_those_of_the_benchmark() -> None:
-    lines = json.loads((ROOT / "experiments/bench-cpu/metrics.json").read_text())["lines"]
-    measured = [line["ratio"]["median"] for line in lines if line["ratio"]]
-    summary = (ROOT / "docs/speed.md").read_text().split("## Results")[1].split("\n## ")[0]
-    tables = [
-        summary,
-        (ROOT / "docs/solvers.md").read_text().split("## Speed and memory")[1],
-        (ROOT / "README.md").read_text(),
-    ]
-
-    for table in tables:
-        stated = re.findall(r"(\d+(?:\.\d+)?)x(?= \|)", table)
-        decimals = {value: len(value.partition(".")[2]) for value in stated}
-        assert stated
-        assert [
-            value for value in stated if float(value) not in {round(one, decimals[value]) for one in measured}
-        ] == []
