@@ -37,13 +37,26 @@ def layer(photo: np.ndarray, box: tuple[int, int, int, int]) -> Tensor:
     return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy())[None].float() / 255
 
 
-def main(checkpoint: str | None = None) -> None:
-    """Writes docs/images/solver_NAME.jpg: mixture, background, and twice the reflection, from its darkest value on."""
-    folder = Path(__file__).parent / "images"
+def scene() -> tuple[Tensor, Tensor]:
+    """The mixture and its background, (1, 3, HEIGHT, WIDTH) in [0, 1]."""
     background = 0.75 * layer(skimage.data.rocket(), (60, 0, 640, 419))
     reflection = layer(skimage.data.astronaut(), (60, 0, 420, 260))
     reflection = 0.4 * filter_separable(reflection, gaussian_kernel(21, 3.0), "reflect")
-    mixture = (background + reflection).clamp(0, 1)
+    return (background + reflection).clamp(0, 1), background
+
+
+def scores(estimate: Tensor, mixture: Tensor, background: Tensor) -> list[str]:
+    """SSIM, SI, PSNR, and PSNR with ``brightness=mean``, as the table has them."""
+    level = estimate + (mixture - estimate).mean((2, 3), keepdim=True)
+    values = [metric(estimate.clamp(0, 1), background).item() for metric in (ssim, si, psnr)]
+    values.append(psnr(level.clamp(0, 1), background).item())
+    return [f"{value:.{digits}f}" for value, digits in zip(values, (3, 3, 1, 1), strict=True)]
+
+
+def main(checkpoint: str | None = None) -> None:
+    """Writes docs/images/solver_NAME.jpg: mixture, background, and twice the reflection, from its darkest value on."""
+    folder = Path(__file__).parent / "images"
+    mixture, background = scene()
     print("| | SSIM | SI | PSNR (dB) | PSNR with brightness=mean | Time (s) |\n|---|---:|---:|---:|---:|---:|")
     for label, name in {**METHODS, **({"fy17": checkpoint} if checkpoint else {})}.items():
         remover = load_remover(name)
@@ -52,10 +65,7 @@ def main(checkpoint: str | None = None) -> None:
             layers = remover(mixture)
         seconds = time.perf_counter() - began
         estimate = layers.background
-        level = estimate + (mixture - estimate).mean((2, 3), keepdim=True)
-        scores = [metric(estimate.clamp(0, 1), background).item() for metric in (ssim, si, psnr)]
-        at_level = psnr(level.clamp(0, 1), background).item()
-        print(f"| {label} | {scores[0]:.3f} | {scores[1]:.3f} | {scores[2]:.1f} | {at_level:.1f} | {seconds:.1f} |")
+        print(f"| {label} | {' | '.join(scores(estimate, mixture, background))} | {seconds:.2f} |")
         if label != "identity":
             seen = 2 * (layers.reflection - layers.reflection.amin((1, 2, 3), keepdim=True))
             strip = Image.new("RGB", (3 * WIDTH + 2 * GAP, HEIGHT), "white")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import re
@@ -29,6 +30,7 @@ from crrn.metrics import named_protocol
 from crrn.metrics.gain import HARM_PSNR, HARM_SSIM
 from crrn.nets import CRRN
 from crrn.nets.network import bytes_by_width
+from crrn.removers import load_remover
 from crrn.solvers import SOLVERS
 from crrn.training.guards import LATER
 from tests.integration.conftest import ROOT
@@ -257,6 +259,45 @@ def test_the_classical_methods_speeds_are_those_of_the_benchmark(lines: Lines) -
         )
         assert same(theirs, lines.value(title, "NumPy and SciPy")) and same(ours, lines.value(title, "crrn"))
         assert same(factor, lines.ratio(title)) and same(batch, many["ratio"]["median"])
+
+
+@pytest.mark.slow
+def test_the_comparison_of_the_classical_methods_is_what_the_script_computes() -> None:
+    pytest.importorskip("skimage")
+    spec = importlib.util.spec_from_file_location("solver_pictures", ROOT / "docs/solver_pictures.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    mixture, background = script.scene()
+    found, doubled = {}, {}
+    with torch.inference_mode():
+        for label, name in script.METHODS.items():
+            found[label] = load_remover(name)(mixture).background
+            doubled[label] = load_remover(name)(mixture.double()).background - found[label]
+
+    titles = ("Identity (output = input)", "LB14", "NR17", "NR17, closed form", "WS16", "YL19")
+    table = {row[0]: row[1:] for row in rows(section("docs/solvers.md", "Comparison on one mixture"))}
+    for title, (label, estimate) in zip(titles, found.items(), strict=True):
+        computed = script.scores(estimate, mixture, background)
+        # One step of the last digit: rounding may go the other way with another release of torch.
+        for value, written, step in zip(computed, table[title], (1.01e-3, 1.01e-3, 0.101, 0.101), strict=False):
+            assert abs(float(value) - float(written)) < step, (label, value, written)
+    for first in rows((ROOT / "docs/solvers.md").read_text())[1:5]:
+        name = first[0].partition("`")[2].partition("`")[0].upper()
+        assert first[2] == f"{table[name][4]} s"
+
+    inner = {row[0]: row[1:] for row in rows(section("docs/solvers.md", "NR17"))}
+    changes = [found[label] - mixture for label in ("nr17", "nr17_closed")]
+    assert inner["Mean change of the mixture"] == [f"{change.abs().mean():.3f}" for change in changes]
+    drift = [float(value.replace("−", "-")) for value in inner["Drift of the mean"]]
+    assert drift == pytest.approx([change.mean().item() for change in changes], abs=6e-5)
+    apart, text = (changes[0] - changes[1]).abs(), page("docs/solvers.md")
+    assert f"differ by {apart.mean():.3f} on average and by {apart.max():.2f} at most" in text
+    # What rounding does depends on the processor: the text has its size.
+    assert "the background differs by 0.0002 on average and by 0.006 at most" in text
+    assert doubled["nr17"].abs().mean() < 5e-4 and doubled["nr17"].abs().max() < 0.02
+    assert "agree within 1e-5 in YL19 and LB14" in text
+    assert max(doubled[label].abs().max() for label in ("yl19", "lb14")) < 1e-5
 
 
 # What the code says
