@@ -10,15 +10,18 @@ import json
 import logging
 import math
 import os
+import re
 import sys
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -37,6 +40,7 @@ from crrn.cli.sweeps import SweepCallback, record_job, refuse_shared_processes
 from crrn.errors import ConfigError, CrrnError, Pruned
 
 if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
     from torch import nn
 
 log = logging.getLogger(__name__)
@@ -68,12 +72,15 @@ def job(cfg: DictConfig, failures: list[CrrnError]) -> float:
     hydra_cfg = HydraConfig.get()
     folder = Path(os.path.relpath(hydra_cfg.runtime.output_dir))
     in_sweep = hydra_cfg.mode == RunMode.MULTIRUN
-    began = time.perf_counter()
+    began = time.monotonic()
     status, problem, value = "done", "", math.nan
     try:
         if in_sweep:
             refuse_shared_processes(cfg.trainer, hydra_cfg.launcher)
-        value = train(**settings_of(cfg, train), folder=folder, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
+        settings = settings_of(cfg, train)
+        if cfg.budget is not None:
+            refuse_given_lengths(hydra_cfg.overrides.task)
+        value = train(**settings, folder=folder, config_yaml=OmegaConf.to_yaml(cfg, resolve=True), began=began)
     except Pruned as reason:
         status, problem = "pruned", str(reason)
         log.info("%s", reason)
@@ -90,11 +97,46 @@ def job(cfg: DictConfig, failures: list[CrrnError]) -> float:
         summary = folder / "summary.json"
         metrics = json.loads(summary.read_text()) if status == "done" and summary.exists() else {}
         overrides = list(hydra_cfg.overrides.task)
-        seconds = time.perf_counter() - began
+        seconds = time.monotonic() - began
         record_job(
             folder, Path(hydra_cfg.sweep.dir), int(hydra_cfg.job.num), overrides, status, seconds, metrics, problem
         )
     return value
+
+
+def refuse_given_lengths(overrides: Sequence[str]) -> None:
+    """Raises a ConfigError where the command line gives a length that a budget fixes."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        value = None if override.is_delete() else override.value()
+        for name in dotted(value, str(override.key_or_group)):
+            if re.fullmatch(r"stages\.\w+\.epochs|data\.batches\.samples_per_epoch", name):
+                raise ConfigError(
+                    f"budget and {name} both set the length of the run: leave out {name}, or give it without budget."
+                )
+
+
+def dotted(value: Any, name: str) -> Iterator[str]:
+    """The dotted names of all values in a value of that name."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from dotted(inner, f"{name}.{key}")
+    else:
+        yield name
+
+
+def seconds_of(budget: str | None) -> float | None:
+    """The seconds of a time such as 90s, 10min, 1.5h.
+
+    Raises:
+        ConfigError: it is not such a time.
+    """
+    if budget is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)", str(budget))
+    seconds = float(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]] if match else 0.0
+    if not seconds:
+        raise ConfigError(f"budget={budget} is not a time: give a number and its unit, as in budget=90s, 10min or 2h.")
+    return seconds
 
 
 def quieten(*names: str) -> None:
@@ -113,6 +155,7 @@ def train(
     seed: int,
     resume: str | None,
     init: str | dict[str, str | None] | None,
+    budget: str | None,
     ema_decay: float | None,
     callbacks: dict[str, Any],
     non_finite: str,
@@ -132,9 +175,11 @@ def train(
     dry_run: bool,
     folder: Path = Path(),
     config_yaml: str = "",
+    began: float | None = None,
 ) -> float:
     """Builds what the settings name and trains it; the parameters are the keys of ``conf/train.yaml``."""
-    config = {key: value for key, value in locals().items() if key not in ("folder", "config_yaml")}
+    config = {key: value for key, value in locals().items() if key not in ("folder", "config_yaml", "began")}
+    seconds = seconds_of(budget)
     there = [stage for stage, node in stages.items() if isinstance(node, dict) and "_target_" in node]
     refuse_unknown(stages, ["order", *there, *known_stages()], "stages", "stages")
     refuse_unknown(dict.fromkeys(stages["order"] or ()), there, "stages.order", "stages.order")
@@ -151,9 +196,9 @@ def train(
     import torch
 
     from crrn.nets.network import stages_of
-    from crrn.training import RunDirectory, train_stages
+    from crrn.training import Budget, RunDirectory, train_stages
     from crrn.training.devices import refuse_missing_gpu, use_tf32
-    from crrn.training.dry_run import show_dry_run
+    from crrn.training.dry_run import show_budget, show_dry_run
     from crrn.training.loggers import close_loggers, log_result
     from crrn.training.rundir import is_main_process
     from crrn.training.summary import write_summary
@@ -174,18 +219,20 @@ def train(
     refuse_unknown(dict.fromkeys(order), there, "stages", f"the network has the stages {', '.join(parts)}, and stages")
     config["stages"] = {**stages, "order": order}
     built_stages = {stage: build(stages[stage], f"stages.{stage}") for stage in order}
+    time_left = None if seconds is None else Budget(seconds, time.monotonic() if began is None else began)
+
+    def make_callbacks() -> list[Callback | None]:
+        return [build(node, f"callbacks.{key}") for key, node in callbacks.items()]
+
+    datamodule, steps, factory = build(data, "data"), build(optimizer, "optimizer"), build(trainer, "trainer")
     if dry_run:
-        show_dry_run(
-            network,
-            built_stages,
-            build(data, "data"),
-            build(optimizer, "optimizer"),
-            trainer["devices"],
-            trainer["accumulate_grad_batches"],
-        )
+        if time_left:
+            built_stages = show_budget(
+                network, built_stages, datamodule, steps, factory, make_callbacks, init, compile, time_left
+            )
+        show_dry_run(network, built_stages, datamodule, steps, trainer["devices"], trainer["accumulate_grad_batches"])
         return math.nan
     run = RunDirectory(folder, resume, config, config_yaml, writes=is_main_process())
-    datamodule = build(data, "data")
     datamodule.setup()
     run.note(data=datamodule.summary())
     failed = True
@@ -194,15 +241,16 @@ def train(
             network,
             built_stages,
             datamodule,
-            build(optimizer, "optimizer"),
-            build(trainer, "trainer"),
+            steps,
+            factory,
             run,
-            callbacks=lambda: [build(node, f"callbacks.{key}") for key, node in callbacks.items()],
+            callbacks=make_callbacks,
             loggers={key: build(node, f"logger.{key}") for key, node in logger.items()},
             init=init,
             non_finite=non_finite,
             last_callbacks=[build(pruning, "pruning")] if pruning else [],
             compile=compile,
+            budget=time_left,
         )
         log_result(run.path, metrics)
         failed = False

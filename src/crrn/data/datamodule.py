@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from crrn.errors import ConfigError
 from crrn.mixing.model import Mixing
 
 log = logging.getLogger("crrn")
+
+# More samples than any measurement takes.
+ENDLESS = 10**9
 
 
 class MixtureDataModule(L.LightningDataModule):
@@ -79,6 +84,7 @@ class MixtureDataModule(L.LightningDataModule):
         self.pairs = find_pairs(self.sources.pairs, self.sources.scene_pattern) if self.sources.pairs else None
         self.first_epoch = 0
         self.epochs: int | None = None
+        self._in_turn = False
         self.skipped: set[str] = set()
         self.latest = torch.empty(0, dtype=torch.int64)
         self._train: SampleDataset | None = None
@@ -118,12 +124,22 @@ class MixtureDataModule(L.LightningDataModule):
         self.setup()
         return self._summary
 
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Within this, an epoch ends only where its user stops, and the sizes of the batches take turns."""
+        before = self.batches, self.epochs, self._in_turn
+        self.batches, self.epochs, self._in_turn = replace(self.batches, samples_per_epoch=ENDLESS), None, True
+        try:
+            yield
+        finally:
+            self.batches, self.epochs, self._in_turn = before
+
     def train_dataloader(self) -> BatchLoader:
         """This rank's share of the training batches, from the batch at which the trainer stands."""
         training, _ = self._datasets()
         share = self._pair_share if self.pairs is not None else None
         sampler = MultiSizeBatchSampler(
-            training.plan, self.batches, *self._ranks(), start=self._position, pair_share=share
+            training.plan, self.batches, *self._ranks(), self._position, share, self._in_turn
         )
         return self._loader(training, sampler)
 

@@ -38,6 +38,7 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
         world_size: number of ranks.
         start: tells, whenever an iteration begins, which global batch to begin with.
         pair_share: the share of real pairs in a global batch, by its number; None: no pairs.
+        in_turn: the sizes take turns, instead of a coin for each batch.
 
     Raises:
         ConfigError: a batch that cannot be shared equally between the ranks.
@@ -51,6 +52,7 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
         world_size: int = 1,
         start: Callable[[], int] = lambda: 0,
         pair_share: Callable[[int], float] | None = None,
+        in_turn: bool = False,
     ) -> None:
         self.plan = plan
         self.batch_size = batches.batch_size
@@ -60,6 +62,7 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
         self.start = start
         self.repeat = batches.repeat
         self.pair_share = pair_share
+        self.in_turn = in_turn
 
     def __len__(self) -> int:
         return self.batches
@@ -69,7 +72,8 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
         first = self.start()
         for number in range(first, first + self.batches):
             epoch, batch = divmod(number % self.repeat if self.repeat else number, self.batches)
-            height, width = self.plan.size(epoch, batch)
+            sizes = self.plan.sizes
+            height, width = sizes[number % len(sizes)] if self.in_turn else self.plan.size(epoch, batch)
             pairs = pair_rows(self.pair_share(number) if self.pair_share else 0, self.batch_size)
             rows = range(self.rank * self.per_rank, (self.rank + 1) * self.per_rank)
             yield [Key(epoch, batch * self.batch_size + row, height, width, pairs[row]) for row in rows]

@@ -1,5 +1,6 @@
 """Training: the LightningModule, the stages of a run, its callbacks, and all that is written on the way."""
 
+from crrn.training.budget import Budget
 from crrn.training.callbacks import Logging, standard_callbacks
 from crrn.training.checkpoints import Checkpoints
 from crrn.training.curves import Curves
@@ -15,6 +16,7 @@ from crrn.training.terminal import ProgressBar, ProgressLines
 from crrn.training.trace import Trace
 
 __all__ = [
+    "Budget",
     "Checkpoints",
     "Curves",
     "ImageTable",

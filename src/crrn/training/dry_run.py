@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,13 +19,42 @@ from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
 from crrn.nets import estimate
+from crrn.nets.initial import Init
 from crrn.nets.record import describe, find_record
 from crrn.screen import console
+from crrn.training.budget import Budget, describe_lengths
+from crrn.training.callbacks import CallbackFactory
+from crrn.training.measure import measured_lengths
 from crrn.training.optimizers import Optimizer
-from crrn.training.stages import Stage, module_names, name_in, part_of
+from crrn.training.stages import Stage, module_names, name_in, part_of, stage_modules, with_lengths
+from crrn.training.trainers import TrainerFactory
 
 GIGA = 1e9
 PROBE = (96, 160)
+
+
+def show_budget(
+    net: nn.Module,
+    stages: Mapping[str, Stage],
+    data: MixtureDataModule,
+    optimizer: Optimizer,
+    trainer: TrainerFactory,
+    callbacks: CallbackFactory,
+    init: Init,
+    compile: bool,
+    budget: Budget,
+) -> dict[str, Stage]:
+    """Measures steps as a run would, prints what was found, and gives the stages with the lengths that follow.
+
+    Raises:
+        ConfigError: the budget is too short.
+    """
+    modules = stage_modules(net, stages, data, optimizer, init, compile=compile)
+    stages = {name: stages[name] for name in modules}
+    with tempfile.TemporaryDirectory() as folder:
+        lengths, times = measured_lengths(modules, stages, data, trainer, callbacks, Path(folder), budget)
+    console().print(describe_lengths(lengths, times, data.batches.batch_size))
+    return with_lengths(stages, data, lengths.settings())
 
 
 def show_dry_run(

@@ -12,9 +12,11 @@ runs/NAME/
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 WEIGHTS = "weights.safetensors"
 INIT = "init.safetensors"
 LOCK = ".lock"
+MEASURING = ".measuring"
+"""The folder in which a run with a budget measures its steps, before it begins."""
 FREE_TO_CHANGE = ("resume", "run_root", "trainer", "callbacks", "logger", "hydra", "data.loading", "compile", "tf32")
 """Settings that a resumed run may change without becoming another run."""
 
@@ -54,6 +58,8 @@ class RunDirectory:
 
     Attributes:
         known: what ``run.json`` said when the directory was opened; None where no run has begun.
+        config: the resolved config, with what the run settled itself.
+        settled: the settings that the run settled itself, by their dotted names; None where there are none.
     """
 
     def __init__(
@@ -61,13 +67,14 @@ class RunDirectory:
     ) -> None:
         self.path = Path(path)
         self.checkpoint = check_resume_path(resume)
-        self.config = config
         self.writes = writes
-        if not writes:
-            self.known = self._read()
-            return
-        weakref.finalize(self, claim_run(self.path).release)
+        if writes:
+            weakref.finalize(self, claim_run(self.path).release)
         known = self.known = self._read()
+        self.settled: dict[str, int] | None = known["budget"]["settings"] if known and "budget" in known else None
+        config = self.config = with_settings(config, self.settled or {})
+        if not writes:
+            return
         if known and resume is None:
             raise RunError(
                 f"{self.path} already holds a run, started {known['sessions'][0]['started']}; go on with it by "
@@ -94,6 +101,17 @@ class RunDirectory:
             self.record.update(facts)
             self._write()
 
+    def settle(self, settings: Mapping[str, int], **facts: Any) -> None:
+        """Settles settings that the config leaves to the run, once: a resumed run keeps them.
+
+        Args:
+            settings: by their dotted names, such as "stages.gin.epochs".
+            facts: what they follow from; written beside them.
+        """
+        self.settled = dict(settings)
+        self.config = with_settings(self.config, settings)
+        self.note(config=self.config, budget={"settings": self.settled, **facts})
+
     def stage(self, name: str) -> Path:
         """The folder of a stage."""
         return self.path / name
@@ -109,7 +127,7 @@ class RunDirectory:
         path = self.path / "run.json"
         if not path.exists() or not any(self.path.glob("*/metrics.csv")):
             return None
-        shape = {"config": dict, "sessions": [{"started": str}, ...]}
+        shape = {"config": dict, "sessions": [{"started": str}, ...], "budget?": {"settings": {str: int}}}
         record: dict[str, Any] = read_json(path, shape, f"move {self.path} away to start anew")
         return record
 
@@ -169,6 +187,18 @@ def warn_of_changes(before: dict[str, Any], now: dict[str, Any]) -> None:
     if changed:
         differences = ", ".join(f"{key}: {old.get(key)} -> {new.get(key)}" for key in changed)
         log.warning("The run goes on with other settings than it was started with: %s", differences)
+
+
+def with_settings(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a config with values for dotted keys."""
+    copied = copy.deepcopy(dict(config))
+    for key, value in settings.items():
+        *above, name = key.split(".")
+        node = copied
+        for part in above:
+            node = node.setdefault(part, {})
+        node[name] = value
+    return copied
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,16 @@ from crrn.nets.initial import Init, is_given, load_initial, load_state
 from crrn.nets.network import stages_of
 from crrn.nets.record import describe, find_record
 from crrn.training.background import Background
+from crrn.training.budget import SAMPLES, Budget, describe_lengths, epochs_setting
 from crrn.training.callbacks import CallbackFactory, standard_callbacks
 from crrn.training.curves import CsvCurves
 from crrn.training.early_stopping import Patience
 from crrn.training.guards import Begun, clear_errors
+from crrn.training.measure import measured_lengths
 from crrn.training.optimizers import Optimizer
 from crrn.training.recovery import go_back, newest_checkpoint
 from crrn.training.results import RESULT, RESULTS, take_finished, take_result, write_result
-from crrn.training.rundir import INIT, WEIGHTS, RunDirectory
+from crrn.training.rundir import INIT, MEASURING, WEIGHTS, RunDirectory
 from crrn.training.schedules import Schedule
 from crrn.training.stage_training import StageTraining
 from crrn.training.trainers import TrainerFactory, stage_trainer
@@ -57,6 +60,8 @@ class Stage:
         early_stopping: ends the stage after so many validations in a row without a better value of ``monitor``; None:
             never.
         result: which checkpoint is the stage's result, "last" or "best".
+        share: the part of a budget's steps that the stage gets; None: in proportion to its epochs. All stages of a run
+            have it, or none. Only their proportions count.
     """
 
     epochs: int
@@ -66,6 +71,7 @@ class Stage:
     monitor: str | None = None
     early_stopping: int | None = None
     result: str = "last"
+    share: float | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.learning_rate <= 0:
@@ -78,6 +84,8 @@ class Stage:
                 f"A stage's early_stopping={self.early_stopping} is not a number of validations: give 1 or more, or "
                 "null to train the whole stage."
             )
+        if self.share is not None and not (isinstance(self.share, int | float) and 0 < self.share < math.inf):
+            raise ConfigError(f"A stage's share={self.share} is not a part of the run: give e.g. 0.25, or null.")
         if self.result not in RESULTS:
             raise ConfigError(f"A stage's result={self.result!r} is unknown: give {' or '.join(RESULTS)}.")
         if isinstance(self.loss, dict):  # what an override of a key that is not there leaves of a reference
@@ -105,6 +113,7 @@ def train_stages(
     non_finite: str = "stop",
     last_callbacks: Sequence[Callback] = (),
     compile: bool = False,
+    budget: Budget | None = None,
 ) -> dict[str, float]:
     """Trains ``net`` through ``stages`` in place and writes all results into the run directory.
 
@@ -125,40 +134,27 @@ def train_stages(
         non_finite: "stop" at a loss that is not finite, or "skip" the step and count it.
         last_callbacks: further callbacks of the last stage.
         compile: whether each training step's forward pass and loss are compiled.
+        budget: the time that the run may take. Steps are measured, and the stages' epochs and the samples of an epoch
+            follow; a resumed run keeps those that its record has.
 
     Returns:
         The validation metrics of the last stage's result, such as ``val/background_ssim``.
 
     Raises:
-        ConfigError: a stage, ``init`` or the optimizer does not fit the network, or a stage monitors pairs that the
-            data does not have.
+        ConfigError: a stage, ``init`` or the optimizer does not fit the network, a stage monitors pairs that the data
+            does not have, or the budget is too short.
         WeightsError: a file of ``init`` is missing or does not fit.
         CheckpointError: the run is to go back to a checkpoint before stages that have begun.
     """
     keep_freed_memory()
-    parts = {name: part_of(net, name) for name in stages}
-    prefixes = {name: name_in(net, part) for name, part in parts.items()}
+    modules = stage_modules(net, stages, data, optimizer, init, non_finite, compile)
+    stages = {name: stages[name] for name in modules}
     last = list(stages)[-1]
-    stages = {name: stage for name, stage in stages.items() if name == last or not is_given(init, prefixes[name])}
-    optimizer.check([module for name in stages for module in module_names(parts[name], prefixes[name])])
     begin(net, init, run)
     metrics: dict[str, float] = {}
+    callbacks = callbacks or standard_callbacks()
+    stages = settle_lengths(modules, stages, data, trainer, callbacks, run, budget)
     data.first_epoch = 0
-    modules = {}
-    for name, stage in stages.items():
-        modules[name] = StageTraining(
-            parts[name],
-            stage.loss,
-            optimizer,
-            stage.learning_rate,
-            stage.schedule,
-            stage.monitor,
-            non_finite,
-            name,
-            prefixes[name],
-            compile,
-        )
-        refuse_missing_pairs(modules[name].monitor, data, f"stages.{name}.monitor")
     for number, (name, stage) in enumerate(stages.items()):
         module = modules[name]
         folder = run.stage(name)
@@ -174,12 +170,96 @@ def train_stages(
         else:
             more = last_callbacks if name == last else ()
             data.epochs = stage.epochs
-            own = [*(callbacks or standard_callbacks())(), *more]
+            own = [*callbacks(), *more]
             metrics = fit_stage(module, stage, data, trainer, run, own, loggers or {})
         data.first_epoch += stage.epochs
     if run.writes:
         save_network(net, run.path / WEIGHTS)
     return metrics
+
+
+def stage_modules(
+    net: nn.Module,
+    stages: Mapping[str, Stage],
+    data: MixtureDataModule,
+    optimizer: Optimizer,
+    init: Init = None,
+    non_finite: str = "stop",
+    compile: bool = False,
+) -> dict[str, StageTraining]:
+    """What is trained in each stage, without the stages before the last whose weights are given.
+
+    Raises:
+        ConfigError: as `train_stages`.
+    """
+    parts = {name: part_of(net, name) for name in stages}
+    prefixes = {name: name_in(net, part) for name, part in parts.items()}
+    last = list(stages)[-1]
+    stages = {name: stage for name, stage in stages.items() if name == last or not is_given(init, prefixes[name])}
+    optimizer.check([module for name in stages for module in module_names(parts[name], prefixes[name])])
+    modules = {}
+    for name, stage in stages.items():
+        modules[name] = StageTraining(
+            parts[name],
+            stage.loss,
+            optimizer,
+            stage.learning_rate,
+            stage.schedule,
+            stage.monitor,
+            non_finite,
+            name,
+            prefixes[name],
+            compile,
+        )
+        refuse_missing_pairs(modules[name].monitor, data, f"stages.{name}.monitor")
+    return modules
+
+
+def settle_lengths(
+    modules: Mapping[str, StageTraining],
+    stages: Mapping[str, Stage],
+    data: MixtureDataModule,
+    trainer: TrainerFactory,
+    callbacks: CallbackFactory,
+    run: RunDirectory,
+    budget: Budget | None,
+) -> Mapping[str, Stage]:
+    """The stages with the lengths of the run's record, or those that a budget gives, which then stand there; sets the
+    data's samples of an epoch.
+
+    Raises:
+        ConfigError: the budget is too short, or the run began without it or with other stages.
+    """
+    if run.settled is None and budget is None:
+        return stages
+    if run.settled is None:
+        if run.known is not None:
+            raise ConfigError(
+                f"{run.path} was begun without a budget: leave budget out to go on with it, or start another run by "
+                "name=NEW."
+            )
+        assert budget is not None
+        lengths, times = measured_lengths(modules, stages, data, trainer, callbacks, run.path / MEASURING, budget)
+        run.settle(
+            lengths.settings(),
+            seconds=budget.seconds,
+            measured={name: {k: round(v, 6) for k, v in time._asdict().items()} for name, time in times.items()},
+        )
+        log.info("%s", describe_lengths(lengths, times, data.batches.batch_size))
+    settings = run.settled or {}
+    missing = [name for name in stages if epochs_setting(name) not in settings]
+    if missing:
+        raise ConfigError(
+            f"The record of {run.path} has no length for the stage {missing[0]}: give the stages that the run was "
+            "started with, or start another by name=NEW."
+        )
+    return with_lengths(stages, data, settings)
+
+
+def with_lengths(stages: Mapping[str, Stage], data: MixtureDataModule, settings: Mapping[str, int]) -> dict[str, Stage]:
+    """The stages with the numbers of epochs in ``settings``; sets the data's samples of an epoch."""
+    data.batches = replace(data.batches, samples_per_epoch=settings[SAMPLES])
+    return {name: replace(stage, epochs=settings[epochs_setting(name)]) for name, stage in stages.items()}
 
 
 def fit_stage(
