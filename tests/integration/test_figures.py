@@ -39,6 +39,9 @@ NAMES = {"sir2": "SIR2", "real20": "Real20", "nature20": "Nature20"}
 """How prose calls a benchmark."""
 
 
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*/README.md")]
+
+
 def page(name: str) -> str:
     """A page's text with single spaces, so that a sentence is found wherever its lines break."""
     return " ".join((ROOT / name).read_text(encoding="utf-8").split())
@@ -470,3 +473,11 @@ def sentences() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "words"), list(sentences()))
 def test_a_page_says_what_the_code_does(name: str, words: str) -> None:
     assert words in page(name)
+
+
+@pytest.mark.parametrize("name", sorted(path.relative_to(ROOT).as_posix() for path in PAGES))
+def test_a_path_of_the_repository_that_a_page_names_exists(name: str) -> None:
+    paths = re.findall(
+        r"`((?:src|conf|docs|tests|experiments)/[\w./-]*\w/?)`", (ROOT / name).read_text(encoding="utf-8")
+    )
+    assert [path for path in paths if not (ROOT / path).exists() and "NAME" not in path] == []
