@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crrn.catalogue import shipped, suggestion, verified
 from crrn.errors import CheckpointError, ConfigError, WeightsError
 from crrn.files import file_digest
 from crrn.nets.record import find_record
@@ -49,10 +50,10 @@ def load_initial(network: nn.Module, init: Init) -> Loaded:
     Args:
         network: any network.
         init: for each part its source. A part is "net" or the name of a module, such as "gin" or "iin.encoder". A
-            source is a file (.safetensors, .ckpt, or .pth of a state dict), a run directory, or "imagenet" where the
-            part is a VGG16 encoder. A part's weights win over those of the part around it. ImageNet's weights fill
-            only what no file gives, and are downloaded only then. "imagenet" alone means all VGG16 encoders; None
-            loads nothing.
+            source is the name of a network that ships, a file (.safetensors, .ckpt, or .pth of a state dict), a run
+            directory, or "imagenet" where the part is a VGG16 encoder. A part's weights win over those of the part
+            around it. ImageNet's weights fill only what no file gives, and are downloaded only then. "imagenet" alone
+            means all VGG16 encoders; None loads nothing.
 
     Returns:
         What was loaded, already in the network. The rest keeps the weights that it has.
@@ -120,12 +121,21 @@ def names(network: nn.Module, part: str) -> set[str]:
 
 
 def file_of(part: str, source: str) -> Path:
-    """The file that a source means: itself, or the weights of a run directory; WeightsError where it is missing."""
+    """The file that a source means: that of a shipped network, itself, or the weights of a run directory.
+
+    Raises:
+        WeightsError: it is missing.
+        CheckpointError: the shipped network is damaged.
+    """
+    networks = shipped()
+    if source in networks:
+        return verified(networks[source])
     path = Path(source)
     path = path / "weights.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise WeightsError(
-            f"init={{{part}: {source}}}: {path} is missing; give a .safetensors, .ckpt or .pth file or a run directory"
+            f"init={{{part}: {source}}}: {path} is missing; give {', '.join(networks)}, a .safetensors, .ckpt or .pth "
+            f"file, or a run directory.{suggestion(source, [*networks])}"
         )
     return path
 

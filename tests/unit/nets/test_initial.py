@@ -11,9 +11,10 @@ from tests.networks import named
 from torch import Tensor, nn
 from torchvision.models.vgg import make_layers
 
+from crrn.catalogue import FOLDER
 from crrn.errors import ConfigError, WeightsError
 from crrn.files import file_digest
-from crrn.nets import CRRN, GiN, IiN, record_of, save_network
+from crrn.nets import CRRN, GiN, IiN, load_network, record_of, save_network
 from crrn.nets.initial import load_initial
 
 WIDTH = 1 / 32
@@ -178,6 +179,15 @@ def test_an_inner_part_wins_over_the_one_around_it(trained, tmp_path):
     assert torch.equal(network.iin.head[1].weight, trained("crrn").iin.head[1].weight)
 
 
+def test_a_shipped_network_by_its_name():
+    network = CRRN(0.25, encoder_width=1.0)
+    loaded = load_initial(network, {"net": "crrn-small"})
+    shipped = load_network(FOLDER / "crrn-small.safetensors").state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
+    digest = file_digest(FOLDER / "crrn-small.safetensors")
+    assert loaded.sources == {"net": {"source": "crrn-small", "digest": digest}}
+
+
 def test_a_head_that_shapes_do_not_tell(tmp_path):
     for written in ({"head": "sigmoid"}, {}):  # files of before have no such setting
         config = {"architecture": "crrn", "width": WIDTH, **written}
@@ -199,6 +209,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(trained, files, tmp_path, wid
     torch.save([1, 2], empty)
     for network, init, words in (
         (CRRN(WIDTH), {"net": tmp_path / "absent.pth"}, "absent.pth is missing"),
+        (CRRN(WIDTH), {"net": "crrn-smal"}, "Did you mean crrn-small?"),
         (CRRN(WIDTH), {"net": text}, "is not a safetensors file"),
         (CRRN(WIDTH), {"gin": empty}, "holds no gin"),
         (GiN(1 / 16), {"net": path}, "_target_=crrn.nets.CRRN, the run has _target_=crrn.nets.GiN"),
