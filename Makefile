@@ -6,10 +6,10 @@ CONSTRAINTS := constraints.txt
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo resume test check train bench docs lowest clean
+.PHONY: help install demo resume test check train bench docs screenshots lowest clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## set up .venv: crrn (editable), the demo photos, the tools to develop
 
@@ -36,6 +36,9 @@ bench: $(INSTALLED) ## compare the speed with other libraries, minutes; ARGS="su
 
 docs: $(INSTALLED) ## build the documentation: build/docs/index.html
 	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
+screenshots: $(INSTALLED) ## take the pictures of the web page in docs/images anew; needs Chromium
+	$(VENV)/bin/python -m pytest -q tests/integration/test_webpage.py -k pictures --screenshots=docs/images
 
 # --universal: one file for all Pythons and systems. uv is no part of .venv: pip install uv.
 lowest: ## write .ci/lowest.txt anew: the lowest releases that pyproject.toml allows

@@ -20,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail where a test is skipped that tests/resources.py does not list",
     )
+    parser.addoption("--screenshots", metavar="DIR", help="keep the pictures of the web page in this folder")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

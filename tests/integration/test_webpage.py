@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from crrn.nets import save_network
+from crrn.webpage.examples import make_examples
 from tests.conftest import write_photo
 from tests.integration.conftest import ROOT
 from tests.integration.server import PATIENCE, Demo, started
@@ -25,10 +26,12 @@ pytest.importorskip("gradio_client", reason="the extra `web` is not installed")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """The page with the identity and a small network, for the tests of this file."""
+    """The page with the network that ships, the identity and a small network, for the tests of this file."""
     folder = tmp_path_factory.mktemp("demo")
     save_network(lively("crrn"), folder / "small.safetensors")
-    with started(folder, f"removers=[identity,{folder / 'small.safetensors'}]", "max_upload_mb=2") as running:
+    with started(
+        folder, f"removers=[crrn-small,identity,{folder / 'small.safetensors'}]", "max_upload_mb=2"
+    ) as running:
         yield running
 
 
@@ -175,7 +178,8 @@ def test_the_page_in_a_browser(demo: Demo, tmp_path: Path) -> None:
         page.locator("input[type=file]").first.set_input_files(tmp_path / "window.jpg")
         page.locator("img[src*='window.jpg']").first.wait_for()
         page.get_by_label("Model").click()
-        page.get_by_role("option", name="small").click()
+        page.get_by_role("option", name="small: Your network").click()
+        page.wait_for_function("document.querySelector('input[type=range]').value == '100'")  # the network's own
         action.click()
         page.get_by_text("160 × 120 pixels, small").wait_for()
         for name in ("before.webp", "after-100.webp", "reflection.webp", "gradient.webp"):
@@ -209,3 +213,63 @@ def test_the_page_in_a_browser(demo: Demo, tmp_path: Path) -> None:
         browser.close()
     abroad = [url for url in asked_for if not url.startswith((demo.address, "data:", "blob:"))]
     assert not abroad  # no font, script or counter from elsewhere
+
+
+@pytest.mark.browser
+def test_the_pictures_of_the_documentation(demo: Demo, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """The page with its examples: at the start, with a result, in the dark, with several photos, on a phone.
+
+    ``make screenshots`` keeps the pictures in docs/images.
+    """
+    playwright = pytest.importorskip("playwright.sync_api")
+    kept = pytestconfig.getoption("screenshots")
+    folder = pytestconfig.rootpath / kept if kept else tmp_path
+    examples = make_examples(tmp_path)
+    assert len(examples) == 3
+
+    def opened(browser: Any, width: int, **more: Any) -> Any:
+        page = browser.new_page(viewport={"width": width, "height": 800}, **more)
+        page.set_default_timeout(PATIENCE * 1000)
+        page.goto(demo.address)
+        page.wait_for_function("document.querySelectorAll('button.gallery-item img').length == 3")
+        return page
+
+    def with_result(page: Any) -> Any:
+        page.locator("button.gallery-item").first.click()
+        page.locator("#photo img[src*='china-with-chelsea']").first.wait_for()
+        page.get_by_role("button", name="Remove the reflection").click()
+        page.get_by_text("640 × 427 pixels, crrn-small").wait_for()
+        for name in ("after-60.webp", "reflection.webp", "gradient.webp"):
+            page.locator(f"img[src*='{name}']").first.evaluate("image => image.decode()")
+        return page
+
+    def taken(page: Any, name: str) -> tuple[int, int, float]:
+        """Width and height of the picture, and the median grey of the page."""
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(500)  # buttons fade
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.screenshot(path=folder / name, type="jpeg", quality=80, full_page=True, animations="disabled")
+        page.close()
+        with Image.open(folder / name) as picture:
+            return *picture.size, float(np.median(np.asarray(picture.convert("L"))))
+
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=BROWSER, args=list(BROWSER_ARGUMENTS))
+        start = taken(opened(browser, 1180), "webpage_start.jpg")
+        result = taken(with_result(opened(browser, 1180)), "webpage.jpg")
+        dark = taken(with_result(opened(browser, 1180, color_scheme="dark")), "webpage_dark.jpg")
+        phone = taken(with_result(opened(browser, 390)), "webpage_phone.jpg")
+        page = opened(browser, 1180)
+        page.get_by_role("tab", name="Several photos").click()
+        page.locator("input[type=file]").last.set_input_files(examples)
+        page.get_by_text("coffee-with-grace_hopper").first.wait_for()
+        page.get_by_role("button", name="Remove all reflections").click()
+        page.get_by_text("3 of 3 photos, crrn-small").wait_for()
+        page.wait_for_function(
+            "[...document.querySelectorAll('#gallery img')].filter(i => i.complete && i.naturalWidth).length == 3"
+        )
+        gallery = taken(page, "webpage_gallery.jpg")
+        browser.close()
+    assert [one[0] for one in (start, result, dark, gallery, phone)] == [1180] * 4 + [390]
+    assert min(start[2], result[2]) > 200 and dark[2] < 60  # the theme follows the browser's
+    assert phone[1] > result[1] > start[1]

@@ -34,6 +34,12 @@ CSS = """
   position: absolute; inset: 0 0 40px; display: flex; align-items: center; justify-content: center; text-align: center;
   padding: 1rem; background: var(--block-background-fill); color: var(--body-text-color); pointer-events: none;
 }
+#model input { text-overflow: ellipsis; padding-right: 2rem; }  /* the arrow stands there */
+.gradio-container button[role=tab] { color: #475569; }
+.dark .gradio-container button[role=tab] { color: var(--body-text-color-subdued); }
+.gradio-container button[role=tab][aria-selected=true] { color: var(--body-text-color) !important; font-weight: 600; }
+.dark input[type=range] { --neutral-200: var(--neutral-700); }  /* else the empty part is the brightest */
+@media (max-width: 640px) { #compare { height: 300px !important; min-height: 0 !important; } }
 footer { display: none !important; }
 """
 
@@ -93,7 +99,7 @@ def make_page(studio: Studio, examples: Sequence[Path] = ()) -> gr.Blocks:
             elem_id="head",
         )
         with gr.Row():
-            choice = gr.Dropdown(choices, value=first, label="Model", scale=3, min_width=300)
+            choice = gr.Dropdown(choices, value=first, label="Model", scale=3, min_width=300, elem_id="model")
             strength = gr.Slider(
                 0, 150, studio.strengths[first], step=5, label="Strength: 0 is the photo", scale=2, min_width=240
             )
@@ -115,7 +121,12 @@ def make_page(studio: Studio, examples: Sequence[Path] = ()) -> gr.Blocks:
                     gr.Examples([[str(path)] for path in examples], [photo], label="Examples (made mixtures)")
             with gr.Column(scale=3, min_width=360):
                 slider = gr.ImageSlider(
-                    label="Before | after", interactive=False, max_height=520, height=430, buttons=["fullscreen"]
+                    label="Before | after",
+                    interactive=False,
+                    max_height=520,
+                    height=430,
+                    buttons=["fullscreen"],
+                    elem_id="compare",
                 )
                 with gr.Row(equal_height=True):
                     reflection = _layer_image("Reflection")
@@ -124,9 +135,11 @@ def make_page(studio: Studio, examples: Sequence[Path] = ()) -> gr.Blocks:
                     note = gr.Markdown(elem_id="note")
                     download = gr.DownloadButton("Download at full resolution", visible=False)
         with gr.Tab("Several photos"):
-            photos = gr.File(label="Photos", file_count="multiple", type="filepath", height=160)
+            photos = gr.File(label="Photos", file_count="multiple", type="filepath", height=230)
             several = gr.Button("Remove all reflections", variant="primary", size="lg")
-            gallery = gr.Gallery(label="Without reflections", columns=4, height=430, interactive=False)
+            gallery = gr.Gallery(
+                label="Without reflections", columns=4, height="auto", interactive=False, elem_id="gallery"
+            )
             with gr.Row(equal_height=True):
                 several_note = gr.Markdown()
                 archive = gr.DownloadButton("Download all", visible=False)
