@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 CHECKED = {
+    "gradio": ("6", "6.31.0"),
     "lightning": ("2.6.4", "2.6.6"),
     "optuna": ("4.0.0", "5.0.0"),
     "torch": ("2.11.0", "2.15.0"),
@@ -26,6 +27,10 @@ CHECKED = {
 }
 """The lowest and the highest release that each library was checked with: continuous integration runs the tests with
 both."""
+
+PATIENT_LAUNCH: dict[str, Any] = {"_frontend": False}
+"""For `gradio.Blocks.launch`: a server that has started is not given up because it takes three seconds to answer, as it
+does on a busy machine."""
 
 
 def find_unused_parameters(strategy: DDPStrategy) -> None:

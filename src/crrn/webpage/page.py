@@ -16,6 +16,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import gradio as gr
 
 from crrn.errors import CrrnError
+from crrn.private import PATIENT_LAUNCH
 from crrn.webpage.studio import KEEP_SECONDS, Studio
 
 TITLE = "Remove a reflection"
@@ -206,6 +207,7 @@ def launch(
             font_mono=["ui-monospace", "monospace"],
         ),
         css=CSS,
+        **PATIENT_LAUNCH,
     )
     return str(address)
 
