@@ -36,6 +36,13 @@ class NAFNet(nn.Module):
         pool: side of the window, in pixels of the mixture, over which a network in evaluation mode takes means; 384 is
             published for crops of 256. None: the whole image, as in training.
 
+    Tiles: within ``pool`` / 2 pixels of a tile's border, a mean is that of a window moved into the tile. Tiles that
+    share 384 pixels (the default) are blended 144 pixels and more from their borders, where a window is moved by up to
+    48 of its 384 pixels. Measured at the published size with random weights, tiles of 576 pixels differ from the whole
+    image by 0.01 of one of 256 levels at most (96x1024, 576x832 and 768x768), and by 0.2 where the attention weighs the
+    means ten times as much. With ``overlap=768`` no such window is moved: 0.0001, or 0.007. With ``pool=None`` each
+    tile has a mean of its own: 0.2, or 2.8. A test measures again.
+
     Raises:
         ConfigError: a number is out of range.
     """

@@ -138,6 +138,35 @@ def test_tiles_agree_with_the_whole_image():
     assert differences[32] < differences[None] / 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("attention", "pool", "width", "tile", "overlap", "low", "high"),
+    [
+        (1, 384, 1024, 576, 384, 0, 0.02),  # the default tiles
+        (10, 384, 1024, 576, 384, 0, 0.4),  # an attention that depends ten times as much on the means
+        (10, 384, 1408, 1024, 768, 0, 0.02),  # no pixel that counts has its window moved
+        (10, None, 1024, 576, 384, 0.8, 20),  # every tile has a mean of its own
+    ],
+)
+def test_tiles_agree_at_the_published_size(attention, pool, width, tile, overlap, low, high):
+    """The largest difference, in steps of 1/256, on a photo-like image whose brightness changes along its length."""
+    network = lively(channels=32, pool=pool)
+    for name, value in network.named_parameters():
+        if name.endswith("attention.weight"):
+            value.data *= attention
+    texture = torch.rand(1, 3, 6, width // 16, generator=torch.Generator().manual_seed(2))
+    texture = nn.functional.interpolate(texture, (96, width), mode="bicubic")
+    image = (0.6 * texture + 0.4 * torch.linspace(0, 3, width).sin()).clamp(0, 1)
+    whole = Predictor(network, tile=width)(image)
+    tiled = Predictor(network, tile=tile, overlap=overlap)(image)
+    assert (whole.background - image).abs().max() > 0.1
+    difference = max(
+        (one - other).abs().max().item()
+        for one, other in ((tiled.background, whole.background), (tiled.reflection, whole.reflection))
+    )
+    assert low <= 256 * difference <= high
+
+
 def test_it_is_saved_loaded_and_exported(tmp_path):
     network = lively()
     assert record_of(network) == {**RECORD, "encoder": [1, 1, 2, 4], "middle": 4, "decoder": [1, 1, 1, 1]}
