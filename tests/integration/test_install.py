@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -70,6 +72,30 @@ def test_the_sdist_holds_all_that_the_wheel_is_built_from(built: tuple[Path, Pat
         held = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "constraints.txt"} <= held
     assert "tests/integration/test_install.py" in held and not any(name.startswith("experiments") for name in held)
+
+
+def test_a_container_installs_the_same_wheel(built: tuple[Path, Path], tmp_path: Path) -> None:
+    """What the Dockerfile copies suffices; the container itself is not built here."""
+    instructions = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text()).splitlines()
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = [line.split()[1:] for line in instructions if line.startswith("COPY ") and "--from" not in line]
+    assert {source for *sources, _ in copied for source in sources} == allowed
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for *sources, target in copied:
+        for source in sources:
+            place = tmp_path / target.lstrip("/")
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, place, ignore=ignored)
+            else:
+                place.mkdir(exist_ok=True)
+                shutil.copy(ROOT / source, place)
+    python("-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path / "dist", tmp_path / "src")
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert digests(wheel) == digests(built[1])
+
+    users = [line.split()[1] for line in instructions if line.startswith("USER ")]
+    assert users == ["crrn"] and instructions.index("USER crrn") > instructions.index("FROM ${BASE}")
+    assert 'ENTRYPOINT ["crrn", "remove"]' in instructions
 
 
 def tracked(folder: str) -> list[str]:
