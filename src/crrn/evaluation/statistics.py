@@ -69,7 +69,7 @@ def bootstrap(strata: Sequence[Stratum]) -> Interval:
     The interval is the percentile interval, expanded for few scenes (Hesterberg, What Teachers Should Know About the
     Bootstrap, 2015): its tails are those of the normal distribution at t sqrt(n / (n - 1)), with t the quantile of
     Student's distribution of n - 1 degrees of freedom. n - 1 is of Welch and Satterthwaite where there are several
-    strata. A plain percentile interval of 20 scenes covers 93 % in place of 95 %.
+    strata. A plain percentile interval of few scenes is too narrow.
 
     The resamples are the same on every machine. With fewer than two scenes there is no interval (NaN).
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,8 @@ from PIL import Image
 from skimage.measure import blur_effect
 from tests.conftest import write_photo as write_smooth
 
+from crrn.data import demo_photos
+from crrn.data.photos import read_image
 from crrn.data.preparation import Screening, Verdict, make_reflection_set, rid
 from crrn.data.preparation.measures import blur, luma, perceptual_hash
 from crrn.errors import ConfigError, DataError, RunError
@@ -243,3 +246,29 @@ def test_many_photos_need_several_sheets(tmp_path: Path, monkeypatch: pytest.Mon
     assert [path.name for path in sheet.write_sheets(tiles, tmp_path, quiet)] == [f"sheet-{n}.jpg" for n in (1, 2, 3)]
     sheet.write_sheets(tiles[:2], tmp_path, quiet)
     assert [path.name for path in tmp_path.iterdir()] == ["sheet-1.jpg"]
+
+
+@pytest.mark.slow
+def test_blur_and_hash_of_natural_photos_are_as_the_docstrings_say() -> None:
+    """The defaults of the screening lie between these: `blurred` 0.65, `duplicate` 8."""
+    sharp, blurred, codes = [], [], []
+    halved, compressed, cut = [], [], []
+    for file in demo_photos().files:
+        photo = read_image(file)
+        grey = luma(photo)
+        sharp.append(blur(grey))
+        blurred.append(blur(cv2.GaussianBlur(grey, (0, 0), 3)))
+        codes.append(perceptual_hash(grey))
+        height, width = photo.shape[:2]
+        half = cv2.resize(photo, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        jpeg = cv2.imdecode(cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], cv2.IMREAD_COLOR)
+        inner = photo[int(0.02 * height) : -int(0.02 * height), int(0.02 * width) : -int(0.02 * width)].copy()
+        for found, copied in ((halved, half), (compressed, jpeg), (cut, inner)):
+            found.append((codes[-1] ^ perceptual_hash(luma(copied))).bit_count())
+    apart = [(one ^ other).bit_count() for one, other in combinations(codes, 2)]
+
+    assert len(codes) == 31
+    assert max(sharp) < 0.52 and np.median(sharp) < 0.32 and np.median(blurred) > 0.74
+    assert max(halved + compressed) <= 2 and max(cut) <= 12
+    assert min(apart) >= 18 and 31 <= np.mean(apart) < 32
+    assert max(sharp) < Screening.blurred < np.median(blurred) and max(halved) < Screening.duplicate < min(apart)
