@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,13 @@ def shared_data() -> Path:
 def seeded() -> None:
     """Networks and images that a test draws are the same in every run."""
     torch.manual_seed(2018)
+
+
+@pytest.fixture(autouse=True)
+def untraced(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hides the tracer of --cov from Hydra, which would take it for a debugger and raise errors with a traceback."""
+    if request.config.pluginmanager.hasplugin("_cov"):
+        monkeypatch.setattr(sys, "gettrace", lambda: None)
 
 
 @pytest.fixture(autouse=True)

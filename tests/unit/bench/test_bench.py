@@ -94,7 +94,7 @@ def test_largest_difference(first, second, difference):
 
 
 def test_contestants_that_disagree_are_not_raced():
-    with pytest.raises(RunError, match=r"title: the result of crrn differs from that of other by 0\.5, more than the"):
+    with pytest.raises(RunError, match=r"^title: .*crrn .*other .*0\.5"):
         check("title", {"other": lambda: 1.0, "crrn": lambda: 1.5}, "other", 0.1)
     assert check("title", {"other": lambda: 1.0, "crrn": lambda: 1.5}, "other", 0.5) == {"other": 0, "crrn": 0.5}
 
@@ -150,9 +150,9 @@ def test_results_are_written_read_back_and_compared(tmp_path: Path):
 
 def test_what_is_no_earlier_result_is_refused(tmp_path: Path):
     (tmp_path / "other.json").write_text('{"val/ssim": 1}')
-    with pytest.raises(RunError, match="is no result of this command"):
+    with pytest.raises(RunError, match=r"other\.json"):
         read(tmp_path / "other.json")
-    with pytest.raises(RunError, match="cannot be read: No such file"):
+    with pytest.raises(RunError, match=r"missing\.json"):
         read(tmp_path / "missing.json")
 
 
@@ -169,7 +169,7 @@ def test_peak_memory_of_a_fresh_process():
 
 
 def test_a_failing_process_tells_why():
-    with pytest.raises(RunError, match=r"measures sqrt\(-1,\) failed: ValueError: math domain error"):
+    with pytest.raises(RunError, match=r"sqrt\(-1,\) .*ValueError"):
         machine.in_fresh_process(math.sqrt, -1)
 
 

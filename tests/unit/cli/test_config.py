@@ -100,9 +100,9 @@ def command(*, seed: int, net: dict, folder: str = ""):
 
 def test_settings_are_checked_against_the_command():
     assert settings_of(OmegaConf.create({"seed": 1, "net": {"a": "${seed}"}}), command) == {"seed": 1, "net": {"a": 1}}
-    with pytest.raises(ConfigError, match="sed; did you mean seed"):
+    with pytest.raises(ConfigError, match=r"\bsed\b.*\bseed\b"):
         settings_of(OmegaConf.create({"sed": 1}), command)
-    with pytest.raises(ConfigError, match="Unknown setting folder"):
+    with pytest.raises(ConfigError, match="folder"):
         settings_of(OmegaConf.create({"folder": 1}), command)
     with pytest.raises(ConfigError, match=r"net\.path=VALUE"):
         settings_of(OmegaConf.create({"seed": 1, "net": {"path": "???"}}), command)
@@ -111,7 +111,7 @@ def test_settings_are_checked_against_the_command():
 def test_nodes_map_to_signatures():
     node = {"_target_": "crrn.training.Logging", "panel_images": 2}
     assert build(node, "logging").panel_images == 2
-    with pytest.raises(ConfigError, match=r"logging\.pannel_images; did you mean panel_images"):
+    with pytest.raises(ConfigError, match=r"logging\.pannel_images\b.*\bpanel_images\b"):
         build({**node, "pannel_images": 3}, "logging")
     with pytest.raises(ConfigError, match=r"outer\.inner\.x"):
         build({"inner": {"_target_": "crrn.training.Logging", "x": 1}}, "outer")

