@@ -21,6 +21,7 @@ from tests.integration.conftest import Outcome, tiny
 Train = Callable[..., Outcome]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accelerator", "precision", "cache"),
     [

@@ -35,6 +35,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_suite_runs(bench: RunBench, tmp_path: Path, suite: str):
     done = bench(f"suite=[{suite}]")
@@ -52,6 +53,7 @@ def test_the_command_runs_every_suite_by_default_but_the_slowest():
     assert sorted([*listed, "solvers"]) == SUITES
 
 
+@pytest.mark.slow
 def test_compared_with_itself(bench: RunBench):
     assert bench("suite=[input]").status == 0
     done = bench("suite=[input]", "compare=out", "output=again")

@@ -36,6 +36,7 @@ def curve(path: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_three_phases_resumed_between_and_within_them(
     train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ def test_three_phases_resumed_between_and_within_them(
     assert [curve(stopped / stage) for stage in STAGES] == [curve(run / stage) for stage in STAGES]
 
 
+@pytest.mark.slow
 def test_a_stage_alone_and_the_weights_as_a_remover(
     train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

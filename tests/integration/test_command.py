@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +71,7 @@ def test_photos_folders_and_a_pattern_at_once(crrn: Crrn, tmp_path: Path) -> Non
     assert (pixels(folder / "a.png") != pixels(tmp_path / "a.png")).any()
 
 
+@pytest.mark.slow
 def test_the_results_are_those_of_predict(crrn: Crrn, tmp_path: Path) -> None:
     write_photo(tmp_path / "photo.jpg", 0)
     assert crrn("remove", "photo.jpg").status == 0
@@ -134,21 +134,18 @@ def test_help_is_one_screen_and_models_are_listed(crrn: Crrn) -> None:
 
 def test_help_is_fast_and_imports_nothing_heavy() -> None:
     script = (
-        "import sys; sys.argv = ['crrn', '--help']\n"
+        "import sys, time; sys.argv = ['crrn', '--help']\n"
         "from crrn.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print(*{'torch', 'hydra', 'numpy', 'PIL'} & sys.modules.keys(), file=sys.stderr)"
+        "print(time.process_time(), *{'torch', 'hydra', 'numpy', 'PIL'} & sys.modules.keys(), file=sys.stderr)"
     )
-    took = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        took.append(time.perf_counter() - begun)
-        assert done.stderr.strip() == ""
-    assert min(took) < 1, "the best of three, as the machine may be busy"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    seconds, *heavy = done.stderr.split()
+    assert not heavy and float(seconds) < 1  # of a core
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(command.HYDRA))
 def test_the_other_commands_get_their_arguments(name: str, tmp_path: Path) -> None:
     done = subprocess.run(

@@ -53,6 +53,7 @@ def test_an_unknown_setting_is_refused_before_anything_is_written(
     assert not list(tmp_path.rglob("run.json"))
 
 
+@pytest.mark.slow
 def test_a_dry_run_trains_nothing(train: Train, photos: Path, tmp_path: Path) -> None:
     outcome = train(
         *tiny(photos, "dry_run=true", "width=1", "data.batches.sizes=[224x288]", "data.batches.batch_size=16"),
@@ -69,6 +70,7 @@ def test_a_dry_run_trains_nothing(train: Train, photos: Path, tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", ["fast", "profile"])
 def test_debugging_configs_run(train: Train, photos: Path, tmp_path: Path, debug: str) -> None:
     data = [o for o in tiny(photos) if not o.startswith("net.")]
@@ -96,6 +98,7 @@ def test_overfitting_repeats_one_batch(train: Train, photos: Path, tmp_path: Pat
     assert float(rows[-1]["train/loss"]) < 0.75 * float(rows[0]["train/loss"])
 
 
+@pytest.mark.slow
 def test_the_resume_check_ends_with_identical_weights(photos: Path) -> None:
     overrides = [o for o in tiny(photos) if o.startswith(("data=", "data.background", "data.reflection", "data.held"))]
     smaller = ["data.batches.samples_per_epoch=12", "logging.panel_images=1"]

@@ -49,6 +49,7 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_networks_output_at_other_sizes(export: Export, run: Path, tmp_path: Path) -> None:
     outcome = export("checkpoint=runs/mine", "license=mit")
     assert outcome.status == 0, outcome.err

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, req
 from pathlib import Path
 
 import hubconf
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -61,6 +62,7 @@ def with_what_they_need(distributions: Iterable[str]) -> set[str]:
     return known
 
 
+@pytest.mark.slow
 def test_the_declared_dependencies_are_enough(tmp_path: Path) -> None:
     homes = {module: set(map(canonicalize_name, names)) for module, names in packages_distributions().items()}
     allowed = with_what_they_need(home for module in hubconf.dependencies for home in homes[module])

@@ -287,6 +287,7 @@ def killed_before(event: int, arguments: list[str], folder: Path) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_no_file_is_half_written(predict: Predict, tmp_path: Path) -> None:
     for number in range(4):
         write_photo(tmp_path / f"in/{number}.png", number, 100, 120)

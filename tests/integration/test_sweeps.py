@@ -93,6 +93,7 @@ def test_a_resumed_run_goes_on_with_its_wandb_run(zygote: Zygote, photos: Path) 
     assert (run.run.run_id, run.run.resume, run.exit_code) == (identity, True, 0)
 
 
+@pytest.mark.slow
 def test_a_failed_job_does_not_poison_the_next(train: Train, photos: Path, tmp_path: Path) -> None:
     outcome = train("-m", *tiny(photos, *GIN, "name=mixed"), "width=0.05,-1,0.06", "ema_decay=null,3")
     assert outcome.status == 1
@@ -108,6 +109,7 @@ def test_a_failed_job_does_not_poison_the_next(train: Train, photos: Path, tmp_p
     assert outcome.out.count("failed") >= 4
 
 
+@pytest.mark.slow
 def test_slurm_runs_each_job_in_a_process_group_of_its_own(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +143,7 @@ def test_slurm_runs_each_job_in_a_process_group_of_its_own(
     assert len(others) == 2 and all(path.read_text().count("Stage") == 0 for path in others)
 
 
+@pytest.mark.slow
 def test_jobs_at_a_time_on_this_machine(photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("joblib")
     process = start(tmp_path, "-m", *tiny(photos, *GIN, "name=both", "launcher=joblib"), "seed=1,-1,2")

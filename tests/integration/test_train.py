@@ -31,6 +31,7 @@ def curve(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_both_stages_leave_a_complete_run_directory(train: Train, photos: Path, tmp_path: Path) -> None:
     outcome = train(*tiny(photos, *SHORT, "name=whole", "ema_decay=0.9"))
     assert outcome.status == 0, outcome.err
@@ -83,6 +84,7 @@ def test_both_stages_leave_a_complete_run_directory(train: Train, photos: Path, 
     assert "identity" in (run / "summary.md").read_text() and "Gain" in outcome.out
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(train: Train, photos: Path, tmp_path: Path) -> None:
     overrides = tiny(photos, "stages=gin", "stages.gin.epochs=1", "name=done")
     assert train(*overrides).status == 0
@@ -106,6 +108,7 @@ def test_a_finished_run_is_not_trained_again(train: Train, photos: Path, tmp_pat
     assert back.status == 1 and "move runs/done/joint away" in back.err
 
 
+@pytest.mark.slow
 def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp_path: Path) -> None:
     assert train(*tiny(photos, "stages=gin", "stages.gin.epochs=1", "name=gin", "net=gin")).status == 0
     checkpoint = tmp_path / "runs/gin/gin/best.ckpt"
@@ -130,6 +133,7 @@ def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp
     assert missing.status == 1 and "nowhere.ckpt" in missing.err
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_what_it_began_with(
     train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_resumed_run_keeps_what_it_began_with(
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_stays_as_it_is(train: Train, photos: Path, tmp_path: Path) -> None:
     settings = tiny(photos, *SHORT, "optimizer=adamw", "optimizer.weight_decay=0.1", "ema_decay=0.9")
     freeze = ("optimizer.freeze=[iin.encoder,gin.bridge]", "+optimizer.lr_mult={iin.head: 0.1}")
@@ -177,6 +182,7 @@ def test_a_frozen_encoder_stays_as_it_is(train: Train, photos: Path, tmp_path: P
     assert other.status == 1 and "optimizer.freeze=[iin.encoder,gin.bridge]" in other.err
 
 
+@pytest.mark.slow
 def test_table_2_is_one_multirun(train: Train, photos: Path, tmp_path: Path) -> None:
     short = ("stages.gin.epochs=1", "stages.joint.epochs=1", "stages.joint.schedule.milestones=[]")
     ablations = ("none", "l1_only", "iin_only", "gin_only")
@@ -269,6 +275,7 @@ class Stopped(Exception):
     """Stands for whatever ends a process."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", ["ema_decay=null", "ema_decay=0.9"])
 def test_a_run_stopped_within_an_epoch_ends_with_the_same_weights_bit_for_bit(
     train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: str
@@ -322,6 +329,7 @@ def test_each_stage_trains_its_parameters_and_no_other(photos: Path, tmp_path: P
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_shipped_experiment_takes_a_step(train: Train, photos: Path, tmp_path: Path, experiment: str) -> None:
     overrides = [override for override in tiny(photos) if not override.startswith("data=")]

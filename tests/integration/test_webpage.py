@@ -159,6 +159,7 @@ def test_a_port_that_is_taken(demo: Demo, capfd: pytest.CaptureFixture[str], mon
     assert said.startswith("error: ") and "port=" in said and said.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_page_in_a_browser(demo: Demo, tmp_path: Path) -> None:
     playwright = pytest.importorskip("playwright.sync_api")

@@ -23,6 +23,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="concerns glibc")
 def test_memory_that_was_freed_costs_no_page_faults():
     def faults(how: str) -> subprocess.CompletedProcess[str]:

@@ -85,6 +85,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
         claim(tmp_path / "file" / "lock", "busy")
 
 
+@pytest.mark.slow
 def test_the_package_needs_no_module_that_windows_lacks(tmp_path: Path) -> None:
     """Only filelock may look for fcntl. What Windows does otherwise is not tested here."""
     script = """

@@ -164,6 +164,7 @@ def grow(size: int) -> float:
     return peak_memory() - before
 
 
+@pytest.mark.slow
 def test_peak_memory_of_a_fresh_process():
     assert machine.in_fresh_process(grow, 64_000_000) == pytest.approx(64e6, rel=0.1)
 

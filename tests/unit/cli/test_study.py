@@ -27,6 +27,7 @@ def test_choices_that_are_no_numbers_come_back_as_they_were_written():
     assert parsed("a=choice(imagenet,[96x160,224x288],true)").choices == ("imagenet", "[96x160,224x288]", "True")
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_killed_goes_on_unless_it_never_began(tmp_path: Path):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'study.db'}", direction="maximize")

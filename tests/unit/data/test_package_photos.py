@@ -53,6 +53,7 @@ def test_no_photo_appears_twice():
     assert alike.max() < 0.9, f"{names[first]} and {names[second]}"
 
 
+@pytest.mark.slow
 def test_locating_imports_none_of_the_packages():
     script = (
         "import sys; from crrn.data.package_photos import demo_photos; before = set(sys.modules); demo_photos(); "

@@ -104,6 +104,7 @@ def test_low_precision_is_computed_in_float32():
     assert half.grad.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_code_that_is_compiled_gets_the_same():
     x, y = pair(1, 2, 14, 15)
     x.requires_grad_()

@@ -36,6 +36,7 @@ def test_a_normalisation_without_a_convolution_cannot_be_folded():
         fold_batch_norm(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU(), nn.BatchNorm2d(3))[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The given buffer is not writable")  # torch 2.11's own loader
 def test_torch_export_takes_any_size(tmp_path):
     network = lively("gin")

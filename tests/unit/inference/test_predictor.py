@@ -267,6 +267,7 @@ print((peak() - before) / 0.3e9)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads a process's peak from /proc")
 def test_memory_is_as_measured_and_kept_within() -> None:
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=False)

@@ -242,6 +242,7 @@ print(*heavy & sys.modules.keys())
 """
 
 
+@pytest.mark.slow
 def test_removing_imports_no_training(tmp_path: Path) -> None:
     save_network(crrn.CRRN(1 / 32), tmp_path / "net.safetensors")
     command = [sys.executable, "-c", LIGHT, str(tmp_path / "net.safetensors")]
@@ -257,6 +258,7 @@ def test_import_takes_less_than_a_fifth_of_a_second() -> None:
     assert min(took) < 0.2
 
 
+@pytest.mark.slow
 def test_help_begins_like_a_page() -> None:
     text = subprocess.check_output([sys.executable, "-c", "import crrn; help(crrn)"], text=True)
     head = text.splitlines()[:40]

@@ -147,6 +147,7 @@ def test_published_layers():
         assert [type(m).__name__ for m in network.decoder] == ["ConvTranspose2d", *unit, "Conv2d", *unit, "Conv2d"]
 
 
+@pytest.mark.slow
 def test_learns_to_remove_a_reflection():
     torch.manual_seed(0)
     network = ImageNet(WIDTH)

@@ -151,6 +151,7 @@ def write_without(path: Path, network: nn.Module, absent: str, **config: object)
     save_file(state, path, {"crrn": json.dumps({"net": {**record_of(network), **config}})})
 
 
+@pytest.mark.slow
 def test_a_file_that_lacks_a_part_is_completed_by_another_file(trained, files, tmp_path, caplog):
     torch.manual_seed(3)
     source, path = CRRN(WIDTH, encoder_width=1.0), tmp_path / "no_encoder.safetensors"

@@ -156,6 +156,7 @@ def _convolution(network: nn.Module) -> str:
     return next(name for name, value in network.named_parameters() if value.dim() == 4 and value.shape[-1] > 1)
 
 
+@pytest.mark.slow
 def test_compile_keeps_the_keys_and_the_result(trained):
     network, compiled = trained("gin"), GiN(1 / 32).eval()
     compiled.compile(backend="eager")

@@ -75,6 +75,7 @@ def test_lb14_zeroes_as_many_differences_as_the_golden_run(golden, monkeypatch):
     assert counts == [[241, 57], [114, 17], [35, 7]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "mean", "std", "value", "tolerance"),
     [
@@ -104,6 +105,7 @@ def edges() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(background)[None, None], torch.from_numpy(reflection)[None, None]
 
 
+@pytest.mark.slow
 def test_ws16_golden(golden, edges):
     solver = WS16(published_weights=True, tolerance=1e-9, solver_iterations=5000)
     for image, allowed in ((golden, 5e-8), (golden.float(), 1e-3)):
@@ -116,6 +118,7 @@ def test_ws16_golden(golden, edges):
 # --- the same as the transcriptions, which solve directly ---
 
 
+@pytest.mark.slow
 def test_ws16_equals_a_direct_solve(golden, edges):
     reflection = WS16(tolerance=1e-9, solver_iterations=5000).separate(golden, *edges)[0]
     for c in range(3):
@@ -155,6 +158,7 @@ def test_yl19_solves_its_equation_for_any_mu_and_lambda():
     np.testing.assert_allclose(left, laplacian(divergence) + 0.01 * x, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_nr17_closed_form_is_the_minimum_that_adam_goes_to():
     image = layers(2, 16, 20)[0]
     exact = NR17(beta_max=0.005, inner="closed")(image).background

@@ -116,6 +116,7 @@ def test_going_back_makes_the_chosen_checkpoint_the_last_one(tmp_path: Path):
         go_back(tmp_path, last)
 
 
+@pytest.mark.slow
 def test_a_run_directory_is_never_taken_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     # a start that ended before its first step is no run
     RunDirectory(tmp_path / "run", None, {"seed": 2}, "seed: 2")

@@ -249,6 +249,7 @@ unpack([sys.argv[1]], sys.argv[2], lambda what, done, of: (print(what, flush=Tru
 """
 
 
+@pytest.mark.slow
 def test_a_killed_unpacking_is_redone_and_a_second_one_waits(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a.zip", {f"{n}.txt": b"%d" % n for n in range(9)})
     target = tmp_path / "target"
