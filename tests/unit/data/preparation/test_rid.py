@@ -180,7 +180,7 @@ def test_outputs_are_claimed_and_inputs_are_safe(folder: Path, tmp_path: Path) -
         make_reflection_set(folder, tmp_path / "mine", SMALL)
     make_reflection_set(folder, tmp_path / "set", SMALL)
     write_photo(tmp_path / "others/1.jpg", 1, 90, 120)
-    with pytest.raises(RunError, match="others"):
+    with pytest.raises(RunError, match="output"):
         make_reflection_set(tmp_path / "others", tmp_path / "set", SMALL)
 
 
