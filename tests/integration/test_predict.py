@@ -179,14 +179,14 @@ def test_a_result_of_other_settings_or_of_another_version_is_made_again(
         assert outcome.status == 0, outcome.err
         return re.search(r"\d+ of 1\b", outcome.err)[0]  # type: ignore[index]
 
-    assert left() == "1 of 1 to do"
-    assert left() == "0 of 1 to do"
+    assert left() == "1 of 1"
+    assert left() == "0 of 1"
     for name, value in others.items():
-        assert left(f"{name}={value}") == "1 of 1 to do", name
-        assert left() == "1 of 1 to do", name
-    assert left("max_megapixels=3", "overwrite=true") == "0 of 1 to do"
+        assert left(f"{name}={value}") == "1 of 1", name
+        assert left() == "1 of 1", name
+    assert left("max_megapixels=3", "overwrite=true") == "0 of 1"
     monkeypatch.setattr("crrn.inference.batch.__version__", "999")
-    assert left() == "1 of 1 to do"
+    assert left() == "1 of 1"
 
 
 @pytest.mark.parametrize(
