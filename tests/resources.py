@@ -47,6 +47,7 @@ EXPECTED = {
     "gpu": (
         "tests/unit/metrics/test_structure.py::test_each_is_a_metric_of_batches_on_any_device[[]*-cuda]",
         "tests/gpu/test_gpu.py::test_fifty_steps_never_wait[[]gpu-*]",
+        "tests/gpu/test_gpu.py::test_the_suite_for_gpus",
         "tests/gpu/test_gpu.py::test_cuts_are_those_of_the_host[[]cuda]",
         "tests/gpu/test_gpu.py::test_a_fused_step_is_left_out_on_the_device[[]cuda]",
         "tests/gpu/test_gpu.py::test_a_reading_keeps_what_was_there_while_the_device_goes_on[[]cuda]",

@@ -5,10 +5,11 @@ A release of these libraries may change them without notice. ``CHECKED`` names t
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,6 +113,79 @@ def peak_of_tensors() -> Iterator[Callable[[], int]]:
 
     with Counting():
         yield lambda: peak
+
+
+class Operation(NamedTuple):
+    """One of torch's operations that was carried out.
+
+    Attributes:
+        name: such as "aten.convolution_backward.default".
+        view: whether it only looks at memory in another way.
+        flops: floating-point operations, by torch's own formulas; 0 for what is no product or convolution.
+        bytes: of memory that it reads and writes, each tensor once.
+        seconds: what it took, by the clock of `each_operation`.
+    """
+
+    name: str
+    view: bool
+    flops: int
+    bytes: int
+    seconds: float
+
+
+@contextmanager
+def each_operation(see: Callable[[Operation], None], now: Callable[[], float] = time.perf_counter) -> Iterator[None]:
+    """Show all operations within, those of a backward pass too, once they are done.
+
+    Args:
+        see: is called with each.
+        now: a clock in seconds.
+    """
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+    from torch.utils.flop_counter import flop_registry
+
+    def tensors(values: Any) -> list[Tensor]:
+        return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+    def moved(func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> int:
+        if "empty" in str(func):
+            return 0
+        read = tensors((args, {name: value for name, value in kwargs.items() if name != "out"}))
+        written = tensors(result)
+        if not written:  # an operation on lists, in place
+            changed = [
+                value
+                for argument, value in zip(func._schema.arguments, args, strict=False)
+                if argument.alias_info is not None and argument.alias_info.is_write
+            ]
+            written = tensors(changed)
+        return sum(tensor.nbytes for tensor in (*read, *written))
+
+    class Seeing(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            began = now()
+            result = func(*args, **kwargs)
+            seconds = now() - began
+            count = flop_registry.get(func._overloadpacket)
+            flops = count(*args, **kwargs, out_val=result) if count is not None else 0
+            see(Operation(str(func), func.is_view, flops, moved(func, args, kwargs, result), seconds))
+            return result
+
+    with Seeing():
+        yield
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Within it, tensors that are made lie on a GPU, which need not be there, and hold no values."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), torch.device("cuda"):
+        yield
 
 
 def any_size() -> AbstractContextManager[None]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from torch import nn
 
 from crrn.bench.textures import texture
+from crrn.cli.bench import main as bench
 from crrn.data.dataset import placed
 from crrn.data.device import Cut, DevicePhotos, StoredPhoto, stacked_cuts
 from crrn.data.plan import Geometry
@@ -20,27 +23,36 @@ from tests.integration.conftest import Outcome, tiny
 
 Train = Callable[..., Outcome]
 
+COMPILED = ("compile=true", "+callbacks.compiler={_target_: tests.integration.plain.CompilerThatChangesNothing}")
+"""Has the step traced as for torch's compiler, which would take minutes on a GPU."""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("accelerator", "precision", "cache"),
+    ("accelerator", "more"),
     [
-        ("cpu", "32-true", "device"),
+        ("cpu", ["data.loading.cache=device"]),
+        ("cpu", ["trainer=gpu", "trainer.accelerator=cpu", *COMPILED]),
         *(
-            pytest.param("gpu", precision, cache, marks=pytest.mark.gpu)
+            pytest.param(
+                "gpu", [f"trainer.precision={precision}", f"data.loading.cache={cache}"], marks=pytest.mark.gpu
+            )
             for precision in ("32-true", "bf16-mixed")
             for cache in ("device", "true")
         ),
+        pytest.param("gpu", ["trainer=gpu", "data.loading.cache=device"], marks=pytest.mark.gpu),
+        pytest.param("gpu", ["trainer=gpu", *COMPILED], marks=pytest.mark.gpu),
     ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_fifty_steps_never_wait(train: Train, photos: Path, accelerator: str, precision: str, cache: str) -> None:
+def test_fifty_steps_never_wait(train: Train, photos: Path, accelerator: str, more: list[str]) -> None:
     """With averages, skipped steps, curves and checkpoints, photos on the device and from the loader."""
     settings = [value for value in tiny(photos) if not value.startswith("trainer.accelerator")]
     outcome = train(
         *settings,
-        *(f"trainer.accelerator={accelerator}", f"trainer.precision={precision}"),
+        *(f"trainer.accelerator={accelerator}", *more),
         *("stages=joint", "stages.joint.epochs=1", "stages.joint.schedule.milestones=[]", "name=waiting"),
-        *("data.batches.samples_per_epoch=120", f"data.loading.cache={cache}", "data.batches.scale=[0.5,1]"),
+        *("data.batches.samples_per_epoch=120", "data.batches.scale=[0.5,1]"),
         *("ema_decay=0.9", "non_finite=skip", "logging.metrics_every_n_steps=10"),
         "logging.checkpoint_every_n_steps=20",
         "+callbacks.waiting={_target_: tests.gpu.waiting.NoWaiting, first: 6, steps: 50}",
@@ -91,3 +103,17 @@ def test_a_reading_keeps_what_was_there_while_the_device_goes_on(device: torch.d
         read = reading.get()
         assert read["number"] == number and read["values"].device.type == "cpu"
         assert (read["values"] == number).all()
+
+
+@pytest.mark.gpu
+def test_the_suite_for_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests of the command run all of it on the CPU."""
+    monkeypatch.chdir(tmp_path)
+    settings = ("suite=[gpu]", "toy=true", "suite.gpu.toy.device=cuda", "repetitions=3", "seconds=0.01", "output=out")
+    monkeypatch.setattr(sys, "argv", ["crrn-bench", *settings])
+    with pytest.raises(SystemExit) as ended:
+        bench()
+    assert not ended.value.code
+    lines = json.loads((tmp_path / "out/metrics.json").read_text())["lines"]
+    assert {"tf32=false", "compile=true", "cache=device"} <= {line["contestant"] for line in lines}
+    assert any("share of the matrix product" in line["title"] for line in lines)

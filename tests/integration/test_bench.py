@@ -48,9 +48,29 @@ def test_every_suite_runs(bench: RunBench, tmp_path: Path, suite: str):
     assert all(line["title"] in readme for line in lines)
 
 
-def test_the_command_runs_every_suite_by_default_but_the_slowest():
+def test_the_command_runs_every_suite_by_default_but_the_slowest_and_that_for_gpus():
     listed = OmegaConf.load(config_folder() / "bench.yaml").defaults[0].suite
-    assert sorted([*listed, "solvers"]) == SUITES
+    assert sorted([*listed, "gpu", "solvers"]) == SUITES
+
+
+def test_the_suite_for_gpus_needs_one(bench: RunBench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = bench("suite=[gpu]", "toy=false")
+    assert done.status == 1 and "Traceback" not in done.err
+    assert "suite=[gpu] needs a GPU" in done.err and "toy=true" in done.err
+
+
+def test_the_suite_for_gpus_has_each_setting_with_and_without(bench: RunBench, tmp_path: Path):
+    assert bench("suite=[gpu]").status == 0
+    lines = json.loads((tmp_path / "out" / "metrics.json").read_text())["lines"]
+    raced = {line["contestant"] for line in lines} - {None}
+    assert raced == {
+        *("trainer=gpu", "trainer.precision=32-true", "channels_last=false", "optimizer.fused=false", "tf32=false"),
+        *("compile=true", "no cache", "cache=true", "cache=device"),
+    }
+    titles = [line["title"] for line in lines if line["contestant"] is None]
+    for cache in ("no cache", "cache=true", "cache=device"):
+        assert any(title.endswith(f"32x48, {cache}: waiting for photos") for title in titles)
 
 
 @pytest.mark.slow

@@ -208,14 +208,15 @@ def loss() -> ReconstructionLoss:
     return ReconstructionLoss({"ssim": 0.8, "l1": 1.0}, {"ssim": 1.0}, {"si": 1.0})
 
 
-def train(net: Any, data: MixtureDataModule, folder: Path, *callbacks: Callback) -> None:
-    """One epoch of the joint stage, as ``crrn-train`` does it."""
+def train(
+    net: Any, data: MixtureDataModule, folder: Path, *callbacks: Callback, fused: bool = False, **settings: Any
+) -> None:
+    """One epoch of the joint stage, as ``crrn-train`` does it; ``settings`` are further ones of the trainer."""
     stage = Stage(1, LEARNING_RATE, multistep, loss())
-    trainer = partial(L.Trainer, devices=1, use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=1)
+    plain = {"devices": 1, "use_distributed_sampler": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    trainer = partial(L.Trainer, **plain, **settings)
     run = RunDirectory(folder, None, {}, "")
-    for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).handlers.clear()
-        logging.getLogger(library).setLevel(logging.ERROR)
+    quieten()
     with warnings.catch_warnings():
         # Lightning's own, as in crrn-train
         warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated", FutureWarning)
@@ -225,11 +226,18 @@ def train(net: Any, data: MixtureDataModule, folder: Path, *callbacks: Callback)
             net,
             {"joint": stage},
             data,
-            Optimizer("torch.optim.Adam"),
+            Optimizer("torch.optim.Adam", fused=fused),
             trainer,
             run,
             last_callbacks=callbacks,
         )
+
+
+def quieten() -> None:
+    """Lets Lightning speak of errors alone."""
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).handlers.clear()
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def weights_of(net: nn.Module) -> list[Any]:
