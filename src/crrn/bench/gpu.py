@@ -59,6 +59,7 @@ class GpuSuite:
         batches: batches of the input that are timed together.
         steps: of the training.
         side: of the square matrices whose product says what the GPU can do.
+        goal: mixtures a second that ``cache=device`` should make; None: no target.
         device: "cuda"; "cpu" rehearses.
 
     Raises:
@@ -76,6 +77,7 @@ class GpuSuite:
         batches: int = 64,
         steps: int = 200,
         side: int = 8192,
+        goal: float | None = 2300,
         device: str = "cuda",
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
@@ -93,6 +95,7 @@ class GpuSuite:
         self.batches = batches
         self.steps = steps
         self.side = side
+        self.goal = goal
         self.device = torch.device(device)
 
     def run(self, bench: Bench) -> None:
@@ -161,14 +164,18 @@ class GpuSuite:
                 loader = data.train_dataloader()
                 stack.callback(stop_workers, loader)
                 contestants[name] = partial(self._mixtures, data, loader)
-            bench.race(
-                f"photos of {self.photo_size[0]}x{self.photo_size[1]} to mixtures of {self.size} on the device",
+            title = f"photos of {self.photo_size[0]}x{self.photo_size[1]} to mixtures of {self.size} on the device"
+            items = self.batch * self.batches
+            times = bench.race(
+                title,
                 contestants,
                 reference="no cache",
                 tolerance=0.01,  # of the mean: the device's resizing differs by rounding
-                items=self.batch * self.batches,
+                items=items,
                 unit="mixture",
             )
+            rates = [items / seconds for seconds in times.seconds["cache=device"]]
+            bench.figure(f"{title}, cache=device", rates, "mixtures/s", at_least=self.goal)
 
     def _mixtures(self, data: MixtureDataModule, loader: BatchLoader) -> float:
         """All batches of a loader, formed on the device; gives their mean."""

@@ -213,8 +213,8 @@ def train(
 ) -> None:
     """One epoch of the joint stage, as ``crrn-train`` does it; ``settings`` are further ones of the trainer."""
     stage = Stage(1, LEARNING_RATE, multistep, loss())
-    plain = {"devices": 1, "use_distributed_sampler": False, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
-    trainer = partial(L.Trainer, **plain, **settings)
+    settings = {"devices": 1, "use_distributed_sampler": False, "num_sanity_val_steps": 0, **settings}
+    trainer = partial(L.Trainer, log_every_n_steps=1, **settings)
     run = RunDirectory(folder, None, {}, "")
     quieten()
     with warnings.catch_warnings():
