@@ -1,16 +1,17 @@
 """Which packages a file may name: crrn, installed packages that announce themselves, and those that a user names.
 
 A weights file is data from anywhere. It can name a class, and crrn then imports that class's module, which runs code.
-So only these packages are imported.
+So only these packages are imported. What a setting names is the user's own choice, and is imported as it is written.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Collection
-from importlib import invalidate_caches, metadata
+from importlib import import_module, invalidate_caches, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from crrn.errors import ConfigError
 
@@ -49,6 +50,26 @@ def is_allowed(name: str, plugins: Collection[str] = ()) -> bool:
     if any(_within(name, package) for package in ("crrn", *_named, *plugins)):
         return True
     return any(_within(name, entry.module) for entry in metadata.entry_points(group=GROUP))
+
+
+def named(setting: str, name: str, example: str) -> Any:
+    """What a user's setting names, imported.
+
+    Args:
+        setting: where the name stands, for the message.
+        name: "package.module.NAME".
+        example: a name that the setting could have.
+
+    Raises:
+        ConfigError: nothing has this name, or its module cannot be imported.
+    """
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(import_module(module), attribute)
+    except Exception as error:  # a module's own code can fail in any way
+        raise ConfigError(
+            f"{setting}={name} cannot be imported ({error}): give a full name, such as {example}."
+        ) from error
 
 
 def is_name(name: object) -> bool:

@@ -205,3 +205,102 @@ def test_a_batch_of_unknown_reflections_costs_nothing_in_float32():
     estimate, target, batch = masked([False, False], torch.float32)
     total, _ = ReconstructionLoss(reflection={"l1": 1, "ssim": 1, "si": 1})(estimate, target, batch)
     assert abs(total.item()) < 1e-6
+
+
+class Contrast(torch.nn.Module):
+    """A term of one's own with a weight and a mode: the squared difference, times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(3.0, dtype=torch.float64))
+        self.dropout = torch.nn.Dropout(0.5)
+
+    def forward(self, estimate, target):
+        return self.scale * self.dropout((estimate - target) ** 2).mean()
+
+
+def test_a_term_of_ones_own_counts_as_any_other():
+    estimate, target, batch = masked([True, False])
+    loss = ReconstructionLoss(
+        background={"l1": 1, "square": 0.5}, reflection={"square": 2}, terms={"square": Contrast()}
+    )
+    total, values = loss(estimate, target, batch)
+    total.backward()
+
+    b, r = ((x - y).detach().numpy() for x, y in zip(estimate[:2], target[:2], strict=True))
+    r[1] = 0  # unknown
+    assert values.keys() == {"background_l1", "background_square", "reflection_square"}
+    assert values["background_square"].item() == pytest.approx(3 * (b**2).mean(), rel=1e-12)
+    assert values["reflection_square"].item() == pytest.approx(3 * (r**2).mean(), rel=1e-12)
+    assert total.item() == pytest.approx(np.abs(b).mean() + 1.5 * (b**2).mean() + 6 * (r**2).mean(), rel=1e-12)
+    np.testing.assert_allclose(estimate.reflection.grad.numpy(), 12 * r / r.size, rtol=1e-12)
+    assert loss.layers == ("background", "reflection")
+
+
+def test_a_term_of_ones_own_is_neither_trained_nor_kept_with_the_network():
+    term = Contrast()
+    loss = ReconstructionLoss(background={"square": 1}, terms={"square": term}).train()
+    assert not loss.state_dict() and not list(loss.parameters())
+    assert not term.scale.requires_grad and not term.dropout.training
+
+
+def test_a_term_of_ones_own_is_computed_in_float32():
+    seen = []
+
+    def dtypes(estimate, target):
+        seen.append((estimate.dtype, target.dtype, (estimate @ target.mT).dtype))
+        return (estimate - target).abs().mean()
+
+    loss = ReconstructionLoss(background={"own": 1}, terms={"own": dtypes})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss(Layers(*(image.bfloat16() for image in layers(0))), layers(1))
+    assert seen == [(torch.float32,) * 3]
+
+
+def test_a_term_of_ones_own_may_be_named():
+    by_name = ReconstructionLoss(background={"own": 1}, terms={"own": "torch.nn.functional.mse_loss"})
+    expected = ReconstructionLoss(background={"mse": 1})
+    assert torch.equal(by_name(layers(0), layers(1))[0], expected(layers(0), layers(1))[0])
+
+
+def vector(estimate, target):
+    return (estimate - target).abs().mean((1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        (vector, r"loss\.terms\.own returns a tensor of shape \(2,\): return a scalar"),
+        (lambda x, y: 1.0, r"loss\.terms\.own returns a float: return a scalar"),
+        (lambda x, y: vector(x.detach(), y).mean(), r"loss\.terms\.own has no gradient"),
+    ],
+)
+def test_what_a_term_of_ones_own_returns_is_checked(term, message):
+    estimate = Layers(background=layers(0).background[[0, 0]].requires_grad_())
+    target = Layers(background=layers(1).background[[0, 0]])
+    with pytest.raises(ConfigError, match=message):
+        ReconstructionLoss(background={"own": 1}, terms={"own": term})(estimate, target)
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({"own": "mylab.nowhere.contrast"}, r"loss\.terms\.own=mylab\.nowhere\.contrast cannot be imported"),
+        ({"own": Contrast}, r"loss\.terms\.own=.*Contrast.* is not a term: .*loss\.terms\.own\._target_"),
+        ({"own": 3}, r"loss\.terms\.own=3 is not a term"),
+        ({"l1": vector}, r"loss\.terms\.l1: the name 'l1' is taken"),
+        ({"own": vector, "more": vector}, r"loss\.terms\.more has no weight: give one, such as loss\.background\.more"),
+    ],
+)
+def test_a_wrong_term_of_ones_own_is_refused(terms, message):
+    with pytest.raises(ConfigError, match=message):
+        ReconstructionLoss(background={"own": 1}, terms=terms)
+
+
+def test_a_loss_knows_its_terms_on_layers_that_a_network_does_not_estimate():
+    loss = ReconstructionLoss(background={"l1": 1}, reflection={"l1": 1}, exclusion=0.1)
+    assert loss.foreign_to(("background", "reflection")) == {}
+    assert loss.foreign_to(("background",)) == {"reflection": "reflection", "exclusion": "reflection"}
+    assert ReconstructionLoss(gradient={"si": 1}, reconstruction=1).foreign_to(("gradient",)) == {
+        "reconstruction": "background"
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from crrn.image.similarity import common_dtype
 from crrn.layers import Layers
 from crrn.losses.terms import TERMS, derivative_l1, exclusion, multiscale_l1, reconstruction
 from crrn.mixing import Mixture
+from crrn.plugins import named
+
+Term = Callable[[Tensor, Tensor], Tensor]
+"""From an estimate and its target, (N, C, H, W) each, to a scalar."""
 
 OF_ERROR: dict[str, Callable[[Tensor], Tensor]] = {
     "mse": lambda error: error.square().mean(),
@@ -39,9 +43,12 @@ class ReconstructionLoss(nn.Module):
         background, reflection, gradient: weight of each term on that layer.
         exclusion: weight of `crrn.losses.exclusion`: both layers should not have edges at the same places.
         reconstruction: weight of `crrn.losses.reconstruction`: the layers should form the mixture.
+        terms: terms of your own by name; the weights of a layer may then name them. A term is a callable, or the full
+            name of one, such as "mylab.losses.contrast". It takes an estimate and its target, (N, C, H, W), float32,
+            and returns a scalar that is 0 where both are black. A module's parameters are not trained.
 
     Raises:
-        ConfigError: a term is unknown, a weight negative or not a number, or no term is left.
+        ConfigError: a term is unknown or cannot be imported, a weight is negative or not a number, or no term is left.
     """
 
     def __init__(
@@ -51,13 +58,20 @@ class ReconstructionLoss(nn.Module):
         gradient: Mapping[str, float | None] | None = None,
         exclusion: float | None = None,
         reconstruction: float | None = None,
+        terms: Mapping[str, Term | str] | None = None,
     ) -> None:
         super().__init__()
         layers = {"background": background, "reflection": reflection, "gradient": gradient}
-        weights = {layer: _weights(layer, terms or {}) for layer, terms in layers.items()}
+        # Not registered: a term's weights belong neither to a checkpoint nor to an average of the network's.
+        self.terms = {name: _own_term(name, term) for name, term in (terms or {}).items()}
+        known = (*TERMS, *self.terms)
+        weights = {layer: _weights(layer, given or {}, known) for layer, given in layers.items()}
         self.weights = {layer: terms for layer, terms in weights.items() if terms}
         self.exclusion = _weight("loss.exclusion", exclusion)
         self.reconstruction = _weight("loss.reconstruction", reconstruction)
+        for name in self.terms:
+            if not any(name in (given or {}) for given in layers.values()):
+                raise ConfigError(f"loss.terms.{name} has no weight: give one, such as loss.background.{name}=0.1")
         if not (self.weights or self.exclusion or self.reconstruction):
             raise ConfigError("the loss has no term: give at least one weight, e.g. loss.background.l1=1")
 
@@ -66,6 +80,14 @@ class ReconstructionLoss(nn.Module):
         """Names of the layers that a term looks at; a target of another layer need not be made."""
         together = PAIR if self.exclusion or self.reconstruction else ()
         return tuple(layer for layer in Layers._fields if layer in self.weights or layer in together)
+
+    def foreign_to(self, estimates: Collection[str]) -> dict[str, str]:
+        """The settings whose terms look at a layer that is not estimated, with that layer, such as {"exclusion":
+        "reflection"}."""
+        own = {layer: layer for layer in self.weights if layer not in estimates}
+        missing = [layer for layer in PAIR if layer not in estimates]
+        together = [term for term in ("exclusion", "reconstruction") if getattr(self, term)]
+        return own | {term: missing[0] for term in together if missing}
 
     def forward(
         self, estimate: Layers, target: Layers, batch: Mixture | None = None
@@ -86,7 +108,8 @@ class ReconstructionLoss(nn.Module):
             and "exclusion".
 
         Raises:
-            ConfigError: a term is on a layer that the network does not estimate or the data does not give.
+            ConfigError: a term is on a layer that the network does not estimate or the data does not give, or a term of
+                one's own returns no scalar or has no gradient.
             ValueError: the loss has "reconstruction", and there is no batch.
         """
         parts: list[Tensor] = []
@@ -98,7 +121,7 @@ class ReconstructionLoss(nn.Module):
             _require(y, layer, term, "the data does not give")
             if layer == "reflection" and batch is not None and batch.reflection_known is not None:
                 x, y = _where_known(x, batch.reflection_known), _where_known(y, batch.reflection_known)
-            weighted, terms = _compare(x, y, weights)
+            weighted, terms = self._compare(x, y, weights)
             values |= {f"{layer}_{term}": value for term, value in terms.items()}
             parts.append(weighted)
         for term in ("exclusion", "reconstruction"):
@@ -108,6 +131,38 @@ class ReconstructionLoss(nn.Module):
                 values[term] = value.detach()
                 parts.append(weight * value)
         return sum(parts[1:], parts[0]), values
+
+    def _compare(self, x: Tensor, y: Tensor, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of the terms, and each one's value, detached."""
+        closed = {name: weight for name, weight in weights.items() if name in Weights._fields}
+        total, values = compare(x, y, Weights(**closed)) if closed else (None, {})
+        dtype = common_dtype(x, y)
+        if any(name in OF_ERROR for name in weights):
+            error = x.to(dtype) - y
+        for name in (name for name in weights if name not in closed):
+            value = OF_ERROR[name](error) if name in OF_ERROR else self._own(name, x.to(dtype), y.to(dtype))
+            total = weights[name] * value if total is None else total + weights[name] * value
+            values[name] = value.detach()
+        assert total is not None  # there is a term
+        return total, values
+
+    def _own(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        """The value of a term of one's own, checked."""
+        term = self.terms[name]
+        if isinstance(term, nn.Module):
+            term.to(x.device)
+        with torch.autocast(x.device.type, enabled=False):
+            value = term(x, y)
+        if not isinstance(value, Tensor) or value.ndim:
+            kind = (
+                f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            )
+            raise ConfigError(f"loss.terms.{name} returns {kind}: return a scalar tensor, such as the mean of an error")
+        if torch.is_grad_enabled() and x.requires_grad and not value.requires_grad:
+            raise ConfigError(
+                f"loss.terms.{name} has no gradient: use torch's functions on the estimate, without detach()"
+            )
+        return value
 
     @staticmethod
     def _together(term: str, estimate: Layers, batch: Mixture | None) -> Tensor:
@@ -145,25 +200,27 @@ def _where_known(image: Tensor, known: Tensor) -> Tensor:
     return torch.where(known[:, None, None, None], image, 0)
 
 
-def _compare(x: Tensor, y: Tensor, weights: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of the terms, and each one's value, detached."""
-    closed = {name: weight for name, weight in weights.items() if name in Weights._fields}
-    total, values = compare(x, y, Weights(**closed)) if closed else (None, {})
-    if len(closed) < len(weights):
-        error = x.to(common_dtype(x, y)) - y
-    for name in (name for name in weights if name not in closed):
-        value = OF_ERROR[name](error)
-        total = weights[name] * value if total is None else total + weights[name] * value
-        values[name] = value.detach()
-    assert total is not None  # there is a term
-    return total, values
+def _own_term(name: str, term: Term | str) -> Term:
+    """A term of one's own, checked and imported."""
+    setting, example = f"loss.terms.{name}", "mylab.losses.contrast"
+    if not name.isidentifier() or name in TERMS:
+        raise ConfigError(f"{setting}: the name {name!r} is taken or has other signs than letters, digits and _")
+    found = named(setting, term, example) if isinstance(term, str) else term
+    if isinstance(found, type) or not callable(found):
+        raise ConfigError(
+            f"{setting}={found!r} is not a term: give a function's name, such as {example}, or a class that has "
+            f"__call__ in {setting}._target_"
+        )
+    return found.requires_grad_(False).eval() if isinstance(found, nn.Module) else found
 
 
-def _weights(layer: str, terms: Mapping[str, float | None]) -> dict[str, float]:
+def _weights(layer: str, terms: Mapping[str, float | None], known: Collection[str]) -> dict[str, float]:
     """The terms with a weight, checked."""
     for term in terms:
-        if term not in TERMS:
-            raise ConfigError(f"loss.{layer}.{term} is not a term: choose of {', '.join(TERMS)}")
+        if term not in known:
+            raise ConfigError(
+                f"loss.{layer}.{term} is not a term: choose of {', '.join(known)}, or name yours in loss.terms.{term}"
+            )
     weights = {term: _weight(f"loss.{layer}.{term}", weight) for term, weight in terms.items()}
     return {term: weight for term, weight in weights.items() if weight}
 

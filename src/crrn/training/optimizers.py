@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 
 from crrn.errors import ConfigError
+from crrn.plugins import named
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,9 @@ class Optimizer:
                     f"optimizer.lr_mult={{{name}: {factor}}} is no factor: give a positive number; a part that is not "
                     f"to be trained is optimizer.freeze=[{name}]."
                 )
-        self.algorithm = _named(algorithm) if isinstance(algorithm, str) else algorithm
+        self.algorithm = (
+            named("optimizer.algorithm", algorithm, "torch.optim.AdamW") if isinstance(algorithm, str) else algorithm
+        )
         self.freeze = tuple(map(str, freeze))
         self.lr_mult = {str(name): float(factor) for name, factor in (lr_mult or {}).items()}
         self.settings = settings
@@ -115,15 +117,3 @@ def _full(prefix: str, name: str) -> str:
 
 def _example(modules: Sequence[str]) -> str:
     return next((name for name in modules if name.count(".") == 1), modules[-1])
-
-
-def _named(path: str) -> Callable[..., torch.optim.Optimizer]:
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"optimizer.algorithm={path} cannot be imported ({error}): give a class such as torch.optim.AdamW."
-        ) from error
-    assert callable(found)
-    return found

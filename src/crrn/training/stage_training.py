@@ -66,7 +66,7 @@ class StageTraining(L.LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        refuse_foreign_terms(net, loss)
+        refuse_foreign_terms(net, loss, name)
         self.frozen = optimizer.frozen(net, prefix)
         if not any(parameter.requires_grad for parameter in net.parameters()):
             raise ConfigError(
@@ -196,13 +196,15 @@ class StageTraining(L.LightningModule):
         self.guard.skipped = found.get("skipped_steps", 0)
 
 
-def refuse_foreign_terms(net: nn.Module, loss: ReconstructionLoss) -> None:
+def refuse_foreign_terms(net: nn.Module, loss: ReconstructionLoss, stage: str) -> None:
     """Raises a ConfigError for a loss term on a layer that the network does not estimate, before anything is
     trained.
     """
-    foreign = [layer for layer in loss.layers if layer not in estimates_of(net)]
+    foreign = loss.foreign_to(estimates_of(net))
     if foreign:
+        # The joint stage's loss is the group `loss`; other stages have their own.
+        setting = "loss" if stage == "joint" else f"stages.{stage}.loss"
         raise ConfigError(
-            f"The loss has a term on the {foreign[0]}, which {describe(find_record(net))} does not estimate; give "
-            f"{' '.join(f'loss.{layer}=null' for layer in foreign)}, or choose another net."
+            f"The loss has a term on the {next(iter(foreign.values()))}, which {describe(find_record(net))} does not "
+            f"estimate; give {' '.join(f'{setting}.{term}=null' for term in foreign)}, or choose another net."
         )
