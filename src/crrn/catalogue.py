@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crrn.errors import CheckpointError
+from crrn.plugins import installed_removers
 
 FOLDER = Path(__file__).parent / "weights"
 """Where the shipped networks lie, as src/crrn/weights/README.md describes."""
@@ -27,7 +28,7 @@ METHODS = {
     "lb14": "Classical method: removes what is out of focus. For blurred reflections; may change the brightness",
     "ws16": "Classical method: keeps what is in focus. For blurred reflections; slow on large photos",
 }
-"""The methods without training, by the name of their solver, and a line about each."""
+"""crrn's methods without training, by the name of their solver, and a line about each."""
 
 
 class Model(NamedTuple):
@@ -64,7 +65,8 @@ class Shipped:
 
 
 def models(folder: Path | None = None) -> list[Model]:
-    """All models: the networks that ship, the default first, then the methods without training.
+    """All models: the networks that ship, the default first, then the methods without training, crrn's and those of
+    installed packages.
 
     Args:
         folder: of the networks; None is the package's own.
@@ -73,8 +75,19 @@ def models(folder: Path | None = None) -> list[Model]:
     default = default_model(folder)
     return [
         *(Model(one.name, one.about, _megabytes(one.weights), one.name == default) for one in networks),
-        *(Model(name, about, 0, name == default) for name, about in METHODS.items()),
+        *(Model(name, about, 0, name == default) for name, about in methods(folder).items()),
     ]
+
+
+def methods(folder: Path | None = None) -> dict[str, str]:
+    """The methods without training, crrn's and those of installed packages, and a line about each."""
+    taken = {*shipped(folder), *METHODS}
+    packages = {
+        name: f"A method of the package {entry.dist.name if entry.dist else entry.module}"
+        for name, entry in installed_removers().items()
+        if name not in taken
+    }
+    return METHODS | packages
 
 
 def default_model(folder: Path | None = None) -> str:

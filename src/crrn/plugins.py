@@ -18,6 +18,9 @@ from crrn.errors import ConfigError
 GROUP = "crrn.plugins"
 """The group of entry points by which an installed package announces itself; an entry's value is the package's name."""
 
+REMOVERS = "crrn.removers"
+"""The group of entry points by which an installed package adds removers without training: a name, and its class."""
+
 _named: set[str] = set()
 
 
@@ -50,6 +53,11 @@ def is_allowed(name: str, plugins: Collection[str] = ()) -> bool:
     if any(_within(name, package) for package in ("crrn", *_named, *plugins)):
         return True
     return any(_within(name, entry.module) for entry in metadata.entry_points(group=GROUP))
+
+
+def installed_removers() -> dict[str, metadata.EntryPoint]:
+    """The removers without training of installed packages, by the names that they are called by; nothing is imported."""
+    return {entry.name: entry for entry in metadata.entry_points(group=REMOVERS)}
 
 
 def named(setting: str, name: str, example: str) -> Any:

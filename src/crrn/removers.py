@@ -1,4 +1,8 @@
-"""Finding a remover by what a person calls it: the name of a shipped network or of a solver, or a checkpoint's path."""
+"""Finding a remover by what a person calls it: a shipped network, a checkpoint, or a method without training.
+
+A method is one of crrn's solvers, one of an installed package (`crrn.plugins.REMOVERS`), or a class that a setting names
+by `_target_`. No file names one.
+"""
 
 from __future__ import annotations
 
@@ -13,44 +17,80 @@ import torch
 from torch import nn
 
 from crrn.catalogue import default_model, shipped, suggestion, verified
-from crrn.errors import ConfigError
+from crrn.errors import ConfigError, CrrnError
 from crrn.files import file_digest
 from crrn.nets import Prediction, load_network, network_prediction
+from crrn.plugins import installed_removers, named
 from crrn.solvers import SOLVERS
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".ckpt")
 
 RemoverName = str | Mapping[str, Any]
+NAMES = ("name", "_target_")
+"""The keys by which a mapping names its method; the others are its options."""
 
 
 def load_remover(name: RemoverName, device: str | torch.device = "cpu", plugins: Collection[str] = ()) -> nn.Module:
     """The remover, in evaluation mode on the device.
 
     Args:
-        name: the name of a network that crrn ships (`crrn.models`) or of a solver (`crrn.solvers.SOLVERS`), a
-            checkpoint (.safetensors or .ckpt), or a run directory, whose weights.safetensors is taken; a solver with
-            options is {"name": "lb14", "OPTION": VALUE, ...}.
+        name: the name of a network that crrn ships (`crrn.models`) or of a method (`crrn.solvers.SOLVERS`, or of an
+            installed package), a checkpoint (.safetensors or .ckpt), or a run directory, whose weights.safetensors is
+            taken. A method with options is {"name": "lb14", "OPTION": VALUE, ...}; a class of one's own is
+            {"_target_": "mylab.removers.Inpaint", "OPTION": VALUE, ...}.
         device: where it is wanted.
         plugins: packages whose networks are loaded too, as of `crrn.nets.load_network`.
 
     Raises:
-        ConfigError: nothing has this name, or the solver has no such option.
+        ConfigError: nothing has this name, or the method has no such option or cannot be made.
         CheckpointError: the checkpoint is missing, damaged or cannot be read.
     """
-    options = {key: value for key, value in name.items() if key != "name"} if isinstance(name, Mapping) else {}
-    name = _plain_name(name)
-    if name in SOLVERS:
-        known = [option for option in inspect.signature(SOLVERS[name]).parameters if option != "progress"]
-        unknown = [option for option in options if option not in known]
-        if unknown:
-            raise ConfigError(f"{name} has no option {unknown[0]}; it has {', '.join(known) or 'none'}.")
-        try:
-            return SOLVERS[name](**options).to(device).eval()
-        except TypeError as error:
-            raise ConfigError(f"The solver {name} cannot be made with {options}: {error}.") from error
+    options = {key: value for key, value in name.items() if key not in NAMES} if isinstance(name, Mapping) else {}
+    plain = _plain_name(name)
+    if is_method(name):
+        return _method(name, plain, options).to(device).eval()
     if options:
-        raise ConfigError(f"{name} takes no options, as {', '.join(options)}: only solvers do ({', '.join(SOLVERS)}).")
-    return load_network(checkpoint_path(name), device, plugins)
+        raise ConfigError(f"{plain} takes no options, as {', '.join(options)}: only solvers do ({', '.join(SOLVERS)}).")
+    return load_network(checkpoint_path(plain), device, plugins)
+
+
+def is_method(name: RemoverName) -> bool:
+    """Whether a name is that of a method without training."""
+    if isinstance(name, Mapping) and "_target_" in name:
+        return True
+    plain = _plain_name(name)
+    return plain in SOLVERS or (plain in installed_removers() and plain not in shipped())
+
+
+def _method(name: RemoverName, plain: str, options: Mapping[str, Any]) -> nn.Module:
+    """A method with its options, checked."""
+    make: Any
+    if isinstance(name, Mapping) and "_target_" in name:
+        make = named("The remover _target_", plain, "mylab.removers.Inpaint")
+    elif plain in SOLVERS:
+        make = SOLVERS[plain]
+    else:
+        try:
+            make = installed_removers()[plain].load()
+        except Exception as error:  # a package's own code can fail in any way
+            raise ConfigError(f"The remover {plain} of an installed package cannot be imported ({error!r}).") from error
+    parameters = inspect.signature(make).parameters
+    known = [option for option in parameters if option != "progress"]
+    unknown = [option for option in options if option not in known]
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        raise ConfigError(f"{plain} has no option {unknown[0]}; it has {', '.join(known) or 'none'}.")
+    try:
+        method = make(**options)
+    except CrrnError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"The solver {plain} cannot be made with {dict(options)}: {error}.") from error
+    if not isinstance(method, nn.Module):
+        raise ConfigError(
+            f"{plain} gives a {type(method).__name__}: a remover extends torch.nn.Module, and its forward pass takes a "
+            "mixture and returns its background."
+        )
+    return method
 
 
 def load(
@@ -77,8 +117,7 @@ def load(
 
 def remover_prediction(name: RemoverName) -> Prediction:
     """A remover's prediction settings, without its weights being loaded; errors as of `load_remover`."""
-    plain = _plain_name(name)
-    return Prediction() if plain in SOLVERS else network_prediction(checkpoint_path(plain))
+    return Prediction() if is_method(name) else network_prediction(checkpoint_path(_plain_name(name)))
 
 
 def checkpoint_path(name: str, folder: Path | None = None) -> Path:
@@ -100,7 +139,7 @@ def checkpoint_path(name: str, folder: Path | None = None) -> Path:
         return path / "weights.safetensors"
     if path.suffix in CHECKPOINT_SUFFIXES:
         return path
-    known = [*networks, *SOLVERS]
+    known = [*networks, *SOLVERS, *installed_removers()]
     raise ConfigError(
         f"There is no remover {name!r}: give one of {', '.join(known)}, a run directory, or a checkpoint "
         f"({' or '.join(CHECKPOINT_SUFFIXES)}).{suggestion(name, known)}"
@@ -108,17 +147,24 @@ def checkpoint_path(name: str, folder: Path | None = None) -> Path:
 
 
 def _plain_name(name: RemoverName) -> str:
-    """A name without its options."""
-    if isinstance(name, Mapping) and "name" not in name:
-        raise ConfigError(f"The remover {dict(name)} has no name: give its solver's, as in {{name:lb14,OPTION:VALUE}}.")
-    return str(name["name"]) if isinstance(name, Mapping) else str(name)
+    """A name without its options; of a class, its full name."""
+    if not isinstance(name, Mapping):
+        return str(name)
+    found = [str(name[key]) for key in NAMES if key in name]
+    if len(found) != 1:
+        raise ConfigError(
+            f"The remover {dict(name)} has no name, or two: give {{name:lb14,OPTION:VALUE}}, or "
+            "{_target_:mylab.removers.Inpaint}."
+        )
+    return found[0]
 
 
 def remover_label(name: RemoverName) -> str:
-    """What tables call a remover: a solver's name with its options, or the run and stage that a checkpoint lies in."""
+    """What tables call a remover: a method's name with its options, or the run and stage that a checkpoint lies in."""
     if isinstance(name, Mapping):
-        return " ".join([_plain_name(name), *(f"{key}={value}" for key, value in name.items() if key != "name")])
-    if name in SOLVERS:
+        title = _plain_name(name).rpartition(".")[2]
+        return " ".join([title, *(f"{key}={value}" for key, value in name.items() if key not in NAMES)])
+    if is_method(name):
         return name
     path = Path(name)
     if path.is_dir() or path.suffix not in CHECKPOINT_SUFFIXES:
@@ -129,12 +175,15 @@ def remover_label(name: RemoverName) -> str:
 
 
 def remover_digest(name: RemoverName) -> str:
-    """16 hex digits that change with the remover: of a checkpoint's bytes, or of a solver's name and options."""
-    if isinstance(name, str) and name not in SOLVERS:
-        path = checkpoint_path(name)
+    """16 hex digits that change with the remover: of a checkpoint's bytes, or of a method's name and options, and of the
+    version of the package that installed it."""
+    if not is_method(name):
+        path = checkpoint_path(_plain_name(name))
         if path.is_file():
             return file_digest(path)
     said = repr(sorted(name.items()) if isinstance(name, Mapping) else name)
+    package = getattr(installed_removers().get(_plain_name(name)), "dist", None)
+    said += "" if package is None else f" {package.name} {package.version}"
     return hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
 
 

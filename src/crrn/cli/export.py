@@ -39,12 +39,11 @@ def export(
     from crrn.inference.hub import CONFIG, push_to_hub, require_client, write_config
     from crrn.inference.model_card import card_place, files_of, write_card
     from crrn.nets import load_network
-    from crrn.removers import checkpoint_path, remover_digest, remover_label
-    from crrn.solvers import SOLVERS
+    from crrn.removers import checkpoint_path, is_method, remover_digest, remover_label
 
     check_format(format, precision)
-    if checkpoint in SOLVERS:
-        raise ConfigError(f"{checkpoint} is a solver, which has no weights to export: give a trained network.")
+    if is_method(checkpoint):
+        raise ConfigError(f"{checkpoint} is a method without weights to export: give a trained network.")
     source = checkpoint_path(checkpoint)
     title = remover_label(checkpoint)
     path = output_path(output or str(Path("exports") / title), SUFFIXES[format])

@@ -78,6 +78,9 @@ def remove(
     ] = "auto",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of other programs.")] = False,
+    plugins: Annotated[
+        list[str] | None, typer.Option("--plugins", metavar="PACKAGE", help="Also load networks of this package.")
+    ] = None,
 ) -> None:
     """Remove the reflections from photos and videos.
 
@@ -85,6 +88,9 @@ def remove(
     """
     from crrn.cli.photos import predict_all
     from crrn.cli.stop import stoppable
+    from crrn.plugins import allow
+
+    allow(plugins or [])
 
     with stoppable("the same command goes on with what is left"):
         predict_all(

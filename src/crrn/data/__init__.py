@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crrn.data.package_photos import demo_photos
+from crrn.data.pairs import PairSource, RealPair
 from crrn.data.settings import Batches, Loading, Sources, Validation
 from crrn.data.sources import PhotoSource, coco, folder, rid, voc2012
 
@@ -18,7 +19,9 @@ __all__ = [
     "Batches",
     "Loading",
     "MixtureDataModule",
+    "PairSource",
     "PhotoSource",
+    "RealPair",
     "Sources",
     "Validation",
     "coco",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crrn.data.device import Cut, Cuts, DevicePhotos, joined, stacked_cuts
 from crrn.data.tone import exposed
-from crrn.errors import DataError
+from crrn.errors import ConfigError, DataError
 from crrn.image.picture import Pixels
 from crrn.mixing import Mixture
 from crrn.mixing.model import Drawn
@@ -129,7 +129,7 @@ def collate(samples: Sequence[Sample | DataError]) -> Batch | DataError:
     )
 
 
-def form(batch: Batch, mixing: Callable[..., Any], kept: DevicePhotos | None = None) -> Any:
+def form(batch: Batch, mixing: Callable[..., Any], kept: DevicePhotos | None = None) -> Mixture:
     """Form a batch's mixtures and put its rows in order, on the device on which it lies.
 
     Args:
@@ -137,17 +137,21 @@ def form(batch: Batch, mixing: Callable[..., Any], kept: DevicePhotos | None = N
         mixing: the formation model.
         kept: the photos from which the batch's cuts are taken; None: the batch has none.
 
-    Returns:
-        What ``mixing`` gives, a `Mixture`, where the batch has no pairs; else a `Mixture`.
+    Raises:
+        ConfigError: the formation model returns no `Mixture`.
     """
     photos, pairs = batch.photos, batch.pairs
     images = _images([*(photos[:2] if photos else ()), *(pairs[:3] if pairs else ())], kept)
-    formed = None if photos is None else mixing(*images[:2], photos.parameters)
-    if pairs is None:
-        return formed
-    taken = _taken(pairs, *images[-3:])
-    if formed is None:
+    taken = None if pairs is None else _taken(pairs, *images[-3:])
+    if photos is None:
+        assert taken is not None  # a batch has rows
         return taken
+    formed = mixing(*images[:2], photos.parameters)
+    if not isinstance(formed, Mixture):
+        name, kind = type(mixing).__name__, type(formed).__name__
+        raise ConfigError(f"The formation model {name} returns a {kind}: return a crrn.mixing.Mixture.")
+    if pairs is None or taken is None:
+        return formed
     known = formed.mixture.new_ones(len(formed.mixture), dtype=torch.bool)
     formation = formed.formation
     if formation is not None:

@@ -26,7 +26,7 @@ from crrn.data.sources import PhotoSource, fingerprint, folder
 from crrn.data.split import counts, split_sources, training_set, validation_set
 from crrn.data.usable import usable
 from crrn.errors import ConfigError
-from crrn.mixing.model import Mixing
+from crrn.mixing.model import Mixing, checked_model
 
 log = logging.getLogger("crrn")
 
@@ -73,13 +73,15 @@ class MixtureDataModule(L.LightningDataModule):
         loading: Loading | None = None,
     ) -> None:
         super().__init__()
-        self.background = background if isinstance(background, PhotoSource) else folder(background)
-        self.reflection = reflection if isinstance(reflection, PhotoSource) else folder(reflection)
-        self.mixing = mixing
+        self.background = _photo_source("data.background", background)
+        self.reflection = _photo_source("data.reflection", reflection)
+        self.mixing = checked_model("mixing", mixing)
         self.seed = seed
         self.sources = sources or Sources()
         self.batches = batches or Batches()
         self.validation = validation or Validation()
+        if self.validation.mixing is not None:
+            checked_model("data.validation.mixing", self.validation.mixing)
         self.loading = loading or Loading()
         self.pairs = find_pairs(self.sources.pairs, self.sources.scene_pattern) if self.sources.pairs else None
         self.first_epoch = 0
@@ -249,3 +251,15 @@ class MixtureDataModule(L.LightningDataModule):
         # A device that keeps the photos leaves a loader nothing to do but to read the plan.
         most = 2 if self.loading.cache == "device" else 8
         return min(most, max(1, cores // self.trainer.num_devices))
+
+
+def _photo_source(setting: str, source: Any) -> PhotoSource:
+    """A source of photos as it is, or the photos of a folder."""
+    if isinstance(source, PhotoSource):
+        return source
+    if not isinstance(source, str | Path):
+        raise ConfigError(
+            f"{setting} is a {type(source).__name__}: give a folder, or in {setting}._target_ what gives a "
+            "crrn.data.PhotoSource."
+        )
+    return folder(source)

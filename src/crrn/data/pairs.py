@@ -90,22 +90,33 @@ class PairSource:
         return PairSource(tuple(chosen))
 
 
-def find_pairs(folders: Sequence[Any], scene_pattern: str = SCENE_PATTERN) -> PairSource:
-    """The pairs of some folders, or of benchmarks.
+def find_pairs(places: Sequence[Any], scene_pattern: str = SCENE_PATTERN) -> PairSource:
+    """The pairs of some folders, sources or benchmarks.
 
     Args:
-        folders: paths of folders that hold, at their root or up to four levels below it, folders of pairs
-            (``blended`` and ``transmission_layer``, or another of the names of `PAIR_FOLDERS`), or `Benchmark` objects.
-        scene_pattern: see `crrn.data.settings.Sources`.
+        places: paths of folders that hold, at their root or up to four levels below it, folders of pairs (``blended``
+            and ``transmission_layer``, or another of the names of `PAIR_FOLDERS`), `PairSource` or `Benchmark` objects.
+        scene_pattern: see `crrn.data.settings.Sources`; the pairs of a source have their scenes already.
 
     Raises:
+        ConfigError: a place is something else.
         DataError: a folder is missing or holds no pair, or a file has no partner.
     """
     cases: list[Case] = []
-    for place in folders:
-        cases += _benchmark_cases(place) if isinstance(place, Benchmark) else _folder_cases(Path(place).expanduser())
+    pairs: list[RealPair] = []
+    for place in places:
+        if isinstance(place, PairSource):
+            pairs += place.pairs
+        elif isinstance(place, Benchmark):
+            cases += _benchmark_cases(place)
+        elif isinstance(place, str | Path):
+            cases += _folder_cases(Path(place).expanduser())
+        else:
+            raise ConfigError(
+                f"data.sources.pairs has a {type(place).__name__}: give folders, or as _target_ what gives a "
+                "crrn.data.PairSource."
+            )
     form = re.compile(scene_pattern)
-    pairs = []
     for case in cases:
         if case.background is not None:
             found = form.match(case.mixture.stem)

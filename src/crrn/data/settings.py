@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from crrn.data.plan import Size
@@ -28,7 +27,7 @@ class Sources:
         min_side: the shortest side, in pixels, that a photo may have.
         on_corrupt: "error" stops at a photo that cannot be read or is too small; "skip" goes on without it.
         pairs: folders of real pairs, each with ``blended`` and ``transmission_layer`` (and ``reflection_layer``), or
-            what `crrn.data.benchmarks` makes of a benchmark's tree.
+            `crrn.data.PairSource` objects, or what `crrn.data.benchmarks` makes of a benchmark's tree.
         pair_share: the share of pairs in each batch, rounded to whole rows; or {progress: share}, such as
             {0: 0.1, 0.7: 0.4}: from 70 % of the stage on, 0.4.
         pair_sampling: "scene" draws a scene, then one of its photos; "photo" draws each photo equally often.
@@ -59,7 +58,7 @@ class Sources:
             one_of(f"data.sources.{name}", getattr(self, name), options)
         if not 0 < self.held_out < 1:
             raise ConfigError(f"data.sources.held_out={self.held_out:g} is not a share: give a number between 0 and 1.")
-        if isinstance(self.pairs, str | Path):
+        if not isinstance(self.pairs, list | tuple):
             raise ConfigError(
                 f"data.sources.pairs={self.pairs} is not a list: give folders, e.g. data.sources.pairs=[DIR]."
             )

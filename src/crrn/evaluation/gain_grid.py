@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crrn.evaluation.gains import GAINS
-from crrn.evaluation.labels import LABELS, NOTHING, arrow, with_interval
+from crrn.evaluation.labels import NOTHING, arrow, metric_label, with_interval
 from crrn.evaluation.marks import best_cells, unmarked
 from crrn.evaluation.tables import Grid, all_columns
 from crrn.metrics.gain import HARM_PSNR, HARM_SSIM
@@ -32,6 +32,6 @@ def gain_grid(result: Mapping[str, Any]) -> Grid | None:
         for label, entry in removers.items()
     ]
     title = f"{result['benchmark']}, protocol {result['protocol']}: gain over the identity"
-    head = ["", *(f"{LABELS[metric]} {arrow(metric)}" for metric in metrics), "images"]
+    head = ["", *(f"{metric_label(metric)} {arrow(metric)}" for metric in metrics), "images"]
     notes = [MEANING, HARM_RATE, *unmarked(result, metrics)]
     return Grid(title, head, rows, best_cells({**result, "removers": removers}, metrics, 1), notes)

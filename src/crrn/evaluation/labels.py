@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from crrn.evaluation.gains import GAINS, LOWER
 from crrn.evaluation.store import WITHOUT_TRUTH
 from crrn.metrics.gain import HARM_RATE
+from crrn.metrics.own import Own
 
 LABELS = {
     "ssim": "SSIM",
@@ -31,30 +33,56 @@ LABELS = {
     "change": "Change",
     "residual": "Residual",
 }
+"""Of crrn's own metrics."""
 DIGITS = {"psnr": 2, "matched_psnr": 2, "gain_psnr": 2, "matched_gain_psnr": 2, HARM_RATE: 3}
 PARTS = ("gain_psnr", "matched_gain_psnr", HARM_RATE)
 """The gains that tables of subsets and categories show."""
-NOTHING = dict.fromkeys(("mean", "low", "high"), math.nan)
+NONE: Own = MappingProxyType({})
+"""What there is of metrics that are not crrn's where only crrn's are meant."""
+NOTHING: Mapping[str, float] = dict.fromkeys(("mean", "low", "high"), math.nan)
 
 
-def with_interval(metric: str, value: Mapping[str, float]) -> str:
+def metric_label(metric: str, own: Own = NONE) -> str:
+    """What tables call a metric, with its unit: ``PSNR (dB)``."""
+    if metric not in own:
+        return LABELS[metric]
+    unit = own[metric]["unit"]
+    return f"{own[metric]['label']} ({unit})" if unit else str(own[metric]["label"])
+
+
+def without_unit(metric: str, own: Own = NONE) -> str:
+    """What tables call a metric, without its unit."""
+    return str(own[metric]["label"]) if metric in own else LABELS[metric].removesuffix(" (dB)")
+
+
+def digits(metric: str, own: Own = NONE) -> int:
+    """How many digits a metric is written with."""
+    return int(own[metric]["digits"]) if metric in own else DIGITS.get(metric, 4)
+
+
+def lower_is_better(metric: str, own: Own = NONE) -> bool:
+    """Whether a metric is better where it is lower."""
+    return not own[metric]["higher_is_better"] if metric in own else metric in LOWER
+
+
+def with_interval(metric: str, value: Mapping[str, float], own: Own = NONE) -> str:
     """``0.8123 ± 0.0120``; the half-width of the interval."""
     half = (value["high"] - value["low"]) / 2
-    text = mean_text(metric, value["mean"])
-    return text if math.isnan(half) else f"{text} ± {half:.{DIGITS.get(metric, 4)}f}"
+    text = mean_text(metric, value["mean"], own)
+    return text if math.isnan(half) else f"{text} ± {half:.{digits(metric, own)}f}"
 
 
-def mean_text(metric: str, mean: float) -> str:
+def mean_text(metric: str, mean: float, own: Own = NONE) -> str:
     """A mean with as many digits as its metric has; gains with their sign."""
     if math.isnan(mean):
         return "–"
     sign = "+" if metric in GAINS and metric != HARM_RATE else ""
-    return f"{mean:{sign}.{DIGITS.get(metric, 4)}f}"
+    return f"{mean:{sign}.{digits(metric, own)}f}"
 
 
-def arrow(metric: str) -> str:
+def arrow(metric: str, own: Own = NONE) -> str:
     """Which way is better."""
-    return "" if metric in WITHOUT_TRUTH else "↓" if metric in LOWER else "↑"
+    return "" if metric in WITHOUT_TRUTH else "↓" if lower_is_better(metric, own) else "↑"
 
 
 def p_value(p: float | None) -> str:

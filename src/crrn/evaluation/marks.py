@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crrn.evaluation.gains import LOWER
-from crrn.evaluation.labels import LABELS
+from crrn.evaluation.labels import lower_is_better, without_unit
 from crrn.evaluation.store import WITHOUT_TRUTH
 
 
@@ -21,14 +20,14 @@ def best_cells(result: Mapping[str, Any], metrics: Sequence[str], first: int) ->
         means = [entry["metrics"].get(metric, {}).get("mean", math.nan) for entry in result["removers"].values()]
         known = [value for value in means if not math.isnan(value)]
         if known:
-            top = min(known) if metric in LOWER else max(known)
+            top = min(known) if lower_is_better(metric, result["own"]) else max(known)
             best |= {(y, x) for y, value in enumerate(means) if value == top}
     return best
 
 
 def unmarked(result: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
     """What to say where no best value is marked."""
-    found = [LABELS[metric].removesuffix(" (dB)") for metric in metrics if metric in result["differing"]]
+    found = [without_unit(metric, result["own"]) for metric in metrics if metric in result["differing"]]
     if not found:
         return []
     why = "the methods were measured on different images. Paired differences are on the images that both have"

@@ -23,7 +23,7 @@ from crrn.data.photos import read_image
 from crrn.errors import ConfigError, CrrnError, DataError, RunError
 from crrn.evaluation.gains import COMPARED, gains_of
 from crrn.evaluation.methods import IDENTITY, Method, Outputs, file_name
-from crrn.evaluation.store import RECORD, WITHOUT_TRUTH, ImageScores, Row
+from crrn.evaluation.store import FACTS, RECORD, WITHOUT_TRUTH, ImageScores, Row
 from crrn.files import write_atomically
 from crrn.image.picture import Pixels, to_picture, to_tensor
 from crrn.metrics import Protocol, derive_mask
@@ -92,6 +92,14 @@ class Evaluation:
             raise ConfigError("No protocol is given: protocol=[crrn,errnet], for example.")
         if not benchmarks:
             raise ConfigError("No benchmark is given: benchmark=[sir2,real20], for example.")
+        for protocol in self.protocols:
+            clash = sorted(set(protocol.own) & {*FACTS, "problem", *COMPARED, *WITHOUT_TRUTH})
+            if clash:
+                cls = protocol.own[clash[0]]["class"]
+                raise ConfigError(
+                    f"protocol.{protocol.name}.metrics: {cls} has the name {clash[0]}, which is a column of "
+                    "every result: give it another name."
+                )
         self.progress = progress
         self.benchmarks = [inspect(benchmark, progress) for benchmark in benchmarks]
         names = [benchmark.name for benchmark in self.benchmarks]

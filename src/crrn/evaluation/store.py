@@ -46,7 +46,7 @@ RECORD = {
         }
     },
     "protocols": {str: {"recipe": dict, "digest": str, "describe": str}},
-    "removers": {str: {"name": (str, {"name": str}), "digest": str}},
+    "removers": {str: {"name": (str, {"name": str}, {"_target_": str}), "digest": str}},
     "perceptual": [str],
     "device": str,
     "sessions": [SESSION, ...],

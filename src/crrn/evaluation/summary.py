@@ -12,12 +12,12 @@ from typing import Any
 
 from crrn.errors import RunError
 from crrn.evaluation.gains import GAINS
+from crrn.evaluation.labels import lower_is_better
 from crrn.evaluation.runner import mask_origin, mean, open_scores
 from crrn.evaluation.statistics import bootstrap, compare, holm, pooled
 from crrn.evaluation.store import RECORD, WITHOUT_TRUTH, Row
 from crrn.files import write_atomically
 from crrn.metrics import Protocol
-from crrn.metrics.protocols import LOWER_IS_BETTER
 from crrn.records import read_json
 
 CASES = 3
@@ -90,12 +90,12 @@ def summarise(folder: Path | str) -> dict[str, Any]:
 def collect(folder: Path | str) -> dict[str, Any]:
     """Everything that tables and reports need, read from the per-image tables: {"evaluation": the record, "results"}.
 
-    A result is {"benchmark", "protocol", "recipe" (digest), "fingerprint", "masks", "removers": {label: {"images",
-    "problems", "seconds", "metrics": {metric: {"mean", "low", "high", "images", "scenes", "skipped"}}, "subsets",
-    "categories", "worst", "best"}}, "differing": [metric], "tests": [{"first", "second", "metric", "difference", "low",
-    "high", "p", "p_holm"}]}. Metrics that no image has a value for are absent. "differing" are those that the removers
-    have of different images, so that their means are not to be compared. Means follow the protocol's pooling;
-    "subsets" and "categories" hold plain means.
+    A result is {"benchmark", "protocol", "recipe" (digest), "own" (`crrn.metrics.own.FACTS` by metric), "fingerprint",
+    "masks", "removers": {label: {"images", "problems", "seconds", "metrics": {metric: {"mean", "low", "high", "images",
+    "scenes", "skipped"}}, "subsets", "categories", "worst", "best"}}, "differing": [metric], "tests": [{"first",
+    "second", "metric", "difference", "low", "high", "p", "p_holm"}]}. Metrics that no image has a value for are absent.
+    "differing" are those that the removers have of different images, so that their means are not to be compared. Means
+    follow the protocol's pooling; "subsets" and "categories" hold plain means.
     """
     folder = Path(folder)
     record = read_record(folder)
@@ -109,6 +109,7 @@ def collect(folder: Path | str) -> dict[str, Any]:
                         "benchmark": benchmark,
                         "protocol": protocol.name,
                         "recipe": protocol.digest(),
+                        "own": dict(protocol.own),
                         "fingerprint": facts["fingerprint"],
                         "masks": mask_origin(facts),
                         "removers": {table.label: _remover(table, protocol) for table in tables},
@@ -173,7 +174,7 @@ def ranking(table: Table, protocol: Protocol) -> list[str]:
         values = {image: row.values.get(metric, math.nan) for image, row in table.rows.items()}
         known = {image: value for image, value in values.items() if not math.isnan(value)}
         if known:
-            return sorted(known, key=lambda image: known[image], reverse=metric in LOWER_IS_BETTER)
+            return sorted(known, key=lambda image: known[image], reverse=lower_is_better(metric, protocol.own))
     return []
 
 

@@ -10,9 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crrn.evaluation.gains import COMPARED
-from crrn.evaluation.labels import DIGITS, LABELS, NOTHING, PARTS, arrow, counted, mean_text, p_value, with_interval
+from crrn.evaluation.labels import (
+    NOTHING,
+    PARTS,
+    arrow,
+    counted,
+    digits,
+    mean_text,
+    metric_label,
+    p_value,
+    with_interval,
+)
 from crrn.evaluation.marks import best_cells, unmarked
 from crrn.evaluation.store import WITHOUT_TRUTH
+from crrn.metrics.own import Own
 from crrn.metrics.protocols import PERCEPTUAL, Protocol
 from crrn.nets import Prediction
 
@@ -57,11 +68,11 @@ def result_grid(result: Mapping[str, Any], record: Mapping[str, Any]) -> Grid:
     """The main table of one benchmark under one protocol: all removers, means with half-widths of their 95 %
     intervals."""
     removers = result["removers"]
-    metrics = columns(result)
+    metrics, own = columns(result), result["own"]
     head = [
         "",
         "working size",
-        *(f"{LABELS[metric]} {arrow(metric)}".strip() for metric in metrics),
+        *(f"{metric_label(metric, own)} {arrow(metric, own)}".strip() for metric in metrics),
         "s / image",
         "images",
     ]
@@ -69,7 +80,7 @@ def result_grid(result: Mapping[str, Any], record: Mapping[str, Any]) -> Grid:
     for label, entry in removers.items():
         cells = [label, working_size(label, result["protocol"], record)]
         for metric in metrics:
-            cells.append(with_interval(metric, entry["metrics"].get(metric, NOTHING)))
+            cells.append(with_interval(metric, entry["metrics"].get(metric, NOTHING), own))
         rows.append([*cells, _number(entry["seconds"], 3), str(entry["images"])])
     title = f"{result['benchmark']}, protocol {result['protocol']}"
     return Grid(title, head, rows, best_cells(result, metrics, 2), notes(result, record))
@@ -111,7 +122,7 @@ def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     if regional:
         lines.append(f"Images without a reflection-dominant region, left out of SSIMr and SIr: {regional}.")
     lines += [
-        f"Images that are flat or too small for {LABELS[metric]}, left out of its mean: {count}."
+        f"Images that are flat or too small for {metric_label(metric, result['own'])}, left out of its mean: {count}."
         for metric, count in sorted(skipped.items())
         if not metric.endswith("_r") and metric not in WITHOUT_TRUTH
     ]
@@ -121,7 +132,9 @@ def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
         if metric in PERCEPTUAL and metric not in {*metrics, *record["perceptual"]}
     ]
     if missing and scored:
-        lines.append(f"{' and '.join(LABELS[metric] for metric in missing)} left out: no backbone weights were given.")
+        lines.append(
+            f"{' and '.join(metric_label(metric) for metric in missing)} left out: no backbone weights were given."
+        )
     if facts["problems"]:
         lines.append(
             f"{counted(len(facts['problems']), 'problem')} with the data; the first: {facts['problems'][0]['where']}: "
@@ -146,6 +159,7 @@ def _scenes(facts: Mapping[str, Any]) -> list[str]:
 def part_grid(result: Mapping[str, Any], kind: str) -> Grid | None:
     """Means of each subset or category, a row for each with each remover; None where there is but one."""
     metrics = [metric for metric in all_columns(result) if metric in PARTS or metric not in (*WITHOUT_TRUTH, *COMPARED)]
+    own = result["own"]
     names = sorted({name for entry in result["removers"].values() for name in entry[kind]})
     if len(names) < 2 or not metrics:
         return None
@@ -154,7 +168,7 @@ def part_grid(result: Mapping[str, Any], kind: str) -> Grid | None:
             name,
             label,
             str(entry[kind][name]["images"]),
-            *(mean_text(metric, entry[kind][name].get(metric, math.nan)) for metric in metrics),
+            *(mean_text(metric, entry[kind][name].get(metric, math.nan), own) for metric in metrics),
         ]
         for name in names
         for label, entry in result["removers"].items()
@@ -163,22 +177,23 @@ def part_grid(result: Mapping[str, Any], kind: str) -> Grid | None:
     if kind == "subsets":
         for label, entry in result["removers"].items():
             means = [[part.get(metric, math.nan) for part in entry[kind].values()] for metric in metrics]
-            cells = [mean_text(metric, sum(m) / len(m)) for metric, m in zip(metrics, means, strict=True)]
+            cells = [mean_text(metric, sum(m) / len(m), own) for metric, m in zip(metrics, means, strict=True)]
             rows.append(["mean of subsets", label, str(entry["images"]), *cells])
     title = f"{result['benchmark']}, protocol {result['protocol']}: {'subsets' if kind == 'subsets' else 'categories'}"
-    return Grid(title, ["", "remover", "images", *(LABELS[metric] for metric in metrics)], rows)
+    return Grid(title, ["", "remover", "images", *(metric_label(metric, own) for metric in metrics)], rows)
 
 
 def pair_grid(result: Mapping[str, Any]) -> Grid | None:
     """Paired differences between removers; None where there is no pair."""
     if not result["tests"]:
         return None
+    own = result["own"]
     rows = [
         [
             f"{test['first']} − {test['second']}",
-            LABELS[test["metric"]],
-            _signed(test["difference"], test["metric"]),
-            f"[{_signed(test['low'], test['metric'])}, {_signed(test['high'], test['metric'])}]",
+            metric_label(test["metric"], own),
+            _signed(test["difference"], test["metric"], own),
+            f"[{_signed(test['low'], test['metric'], own)}, {_signed(test['high'], test['metric'], own)}]",
             p_value(test["p_holm"]),
             str(test["count"]),
         ]
@@ -206,8 +221,8 @@ def all_columns(result: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(metric for entry in result["removers"].values() for metric in entry["metrics"]))
 
 
-def _signed(value: float, metric: str) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:+.{DIGITS.get(metric, 4)}f}"
+def _signed(value: float, metric: str, own: Own) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:+.{digits(metric, own)}f}"
 
 
 def _number(value: float | None, digits: int) -> str:

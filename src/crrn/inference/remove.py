@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
@@ -32,6 +33,7 @@ def remove(
     device: str = "auto",
     *,
     working_size: int | str | None = "auto",
+    plugins: Collection[str] = (),
 ) -> Image.Image: ...
 @overload
 def remove(
@@ -42,6 +44,7 @@ def remove(
     return_reflection: Literal[True],
     device: str = "auto",
     working_size: int | str | None = "auto",
+    plugins: Collection[str] = (),
 ) -> tuple[Image.Image, Image.Image]: ...
 @overload
 def remove(
@@ -52,6 +55,7 @@ def remove(
     device: str = "auto",
     *,
     working_size: int | str | None = "auto",
+    plugins: Collection[str] = (),
 ) -> Kind: ...
 @overload
 def remove(
@@ -62,6 +66,7 @@ def remove(
     return_reflection: Literal[True],
     device: str = "auto",
     working_size: int | str | None = "auto",
+    plugins: Collection[str] = (),
 ) -> tuple[Kind, Kind]: ...
 def remove(
     image: Any,
@@ -71,6 +76,7 @@ def remove(
     device: str = "auto",
     *,
     working_size: int | str | None = "auto",
+    plugins: Collection[str] = (),
 ) -> Any:
     """Remove the reflection from an image.
 
@@ -92,6 +98,8 @@ def remove(
         device: "auto" is the GPU where there is one; "cpu", "cuda", "cuda:1".
         working_size: the short side in pixels of the copy that the model sees; "auto" is the model's own, "native" the
             image's.
+        plugins: packages whose networks are loaded too, such as ["mylab"], beside crrn's and those of installed
+            plug-ins.
 
     Raises:
         DataError: the image is of no kind above, or the file cannot be read.
@@ -129,22 +137,24 @@ def remove(
     """
     images = read_image(image)
     wanted = ("background", "reflection") if return_reflection else ("background",)
-    predictor = _predictor(model, device).but(layers=wanted, working_size=working_size, strength=strength)
+    predictor = _predictor(model, device, tuple(plugins)).but(
+        layers=wanted, working_size=working_size, strength=strength
+    )
     estimates = [predictor(mixture) for mixture in images.mixtures]
     results = tuple(images.give_back([getattr(estimate, layer) for estimate in estimates]) for layer in wanted)
     return results if return_reflection else results[0]
 
 
-def _predictor(model: Model | None, device: str) -> Predictor:
+def _predictor(model: Model | None, device: str, plugins: tuple[str, ...]) -> Predictor:
     if isinstance(model, nn.Module):
         return Predictor(model)
     name = default_model() if model is None else os.fspath(model)
-    return _loaded(name, choose_device(device), _stamp(name))
+    return _loaded(name, choose_device(device), _stamp(name), plugins)
 
 
 @lru_cache(maxsize=LOADED)
-def _loaded(name: str, device: str, stamp: tuple[int, int] | None) -> Predictor:
-    return Predictor(load_remover(name, device))
+def _loaded(name: str, device: str, stamp: tuple[int, int] | None, plugins: tuple[str, ...]) -> Predictor:
+    return Predictor(load_remover(name, device, plugins))
 
 
 def _stamp(name: str) -> tuple[int, int] | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from crrn.image.similarity import Moments, moments, si_map, ssim_map
 from crrn.metrics.correlation import ncc
 from crrn.metrics.gain import colour_match
 from crrn.metrics.lmse import lmse
+from crrn.metrics.own import Own, check_facts, facts_of, measured
 from crrn.metrics.psnr import psnr
 from crrn.metrics.structure import mean_over, ms_ssim, ssim_uniform
 
@@ -41,7 +43,7 @@ class Protocol:
 
     Attributes:
         name: what results call it.
-        metrics: of `METRICS`.
+        metrics: names of `METRICS`, and objects as `crrn.metrics.own` describes; in the end, the names of all.
         resize: of the mixture and the ground truth, before the remover sees them: "none"; "224x288" (portrait images
             become 288x224); "floor:N" (each side down to a multiple of N) or "nearest:N". Bicubic with antialiasing
             on 8-bit images (Pillow), which is DSRNet's for floor:32 and our choice for the others.
@@ -51,6 +53,8 @@ class Protocol:
         window: SSIM with the 11x11 Gaussian of sigma 1.5, or scikit-image's default, 7x7 uniform with sample
             covariance.
         pooling: the mean that stands for a benchmark: of all its images, or of its subsets' means.
+        own: facts of the metrics that are not crrn's; from the objects, or from a record.
+        measures: those objects by name; a protocol of a record has none, and measures only what crrn knows.
     """
 
     name: str
@@ -61,33 +65,48 @@ class Protocol:
     colour: Literal["joint", "channels"] = "joint"
     window: Literal["gaussian", "uniform"] = "gaussian"
     pooling: Literal["images", "subsets"] = "images"
+    own: Own = field(default_factory=dict, hash=False)
+    measures: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "metrics", tuple(self.metrics))  # a config gives a list
-        unknown = [metric for metric in self.metrics if metric not in METRICS]
-        if unknown or not self.metrics:
+        setting = f"protocol.{self.name}.metrics"
+        names: list[str] = []
+        own, measures = dict(self.own), dict(self.measures)
+        check_facts(own, setting)
+        given: tuple[Any, ...] = self.metrics
+        for metric in given:
+            name = metric
+            if not isinstance(metric, str):
+                name, own[name] = facts_of(metric, setting, (*METRICS, *MATCHED, *names))
+                measures[name] = metric
+            names.append(name)
+        unknown = [name for name in names if name not in (*METRICS, *own)]
+        if unknown or not names:
             raise ConfigError(
-                f"protocol.{self.name}.metrics: {unknown or 'none'} given; choose from {', '.join(METRICS)}."
+                f"{setting}: {unknown or 'none'} given; choose from {', '.join(METRICS)}, or give your own as "
+                "{_target_: CLASS}."
             )
-        for field, choices in (
+        for name, value in (("metrics", tuple(names)), ("own", own), ("measures", measures)):
+            object.__setattr__(self, name, value)
+        for key, choices in (
             ("colour", ("joint", "channels")),
             ("window", ("gaussian", "uniform")),
             ("pooling", ("images", "subsets")),
         ):
-            if getattr(self, field) not in choices:
-                raise ConfigError(
-                    f"protocol.{self.name}.{field}={getattr(self, field)!r}: choose {' or '.join(choices)}."
-                )
+            if getattr(self, key) not in choices:
+                raise ConfigError(f"protocol.{self.name}.{key}={getattr(self, key)!r}: choose {' or '.join(choices)}.")
         if self.crop < 0:
             raise ConfigError(f"protocol.{self.name}.crop={self.crop}: give 0 or more pixels.")
         self.size(224, 288)
 
     def recipe(self) -> dict[str, Any]:
-        """All of it but the name, as plain values."""
+        """All of it but the name, as plain values; without metrics of one's own it is that of earlier versions."""
+        recipe = {part.name: getattr(self, part.name) for part in fields(self)}
+        left_out = {"name", "measures", *(() if self.own else ("own",))}
         return {
             key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(self).items()
-            if key != "name"
+            for key, value in recipe.items()
+            if key not in left_out
         }
 
     def digest(self) -> str:
@@ -103,6 +122,7 @@ class Protocol:
             "PSNR over RGB jointly" if self.colour == "joint" else "mean of the channels' PSNRs",
             "SSIM with an 11x11 Gaussian" if self.window == "gaussian" else "SSIM with a 7x7 uniform window",
             "mean over images" if self.pooling == "images" else "mean of the subsets' means",
+            *(f"{facts['label']} by {facts['class']}" for facts in self.own.values()),
         ]
         return ", ".join(part for part in parts if part)
 
@@ -155,6 +175,7 @@ class Protocol:
 
         Raises:
             ValueError: the images differ in shape or are too small for a metric's window.
+            ConfigError: a metric of one's own does not return (N,).
         """
         x, y = self._compared(estimate, target)
         inside = slice(self.crop, -self.crop or None)
@@ -172,6 +193,7 @@ class Protocol:
             "slmse": lambda: 1 - lmse(x, y),
             "ms_ssim": lambda: ms_ssim(x, y),
             **{name: lambda form=form: form(x, y) for name, form in (perceptual or {}).items()},  # type: ignore[misc]
+            **{name: partial(measured, name, metric, x, y) for name, metric in self.measures.items()},
         }
         left_out = {"ssim_r", "si_r"} if region is None else set()
         return {metric: forms[metric]() for metric in self.metrics if metric in forms and metric not in left_out}
@@ -246,12 +268,10 @@ def custom_protocol(**recipe: Any) -> Protocol:
     Raises:
         ConfigError: the name is taken, or the recipe has an unknown part.
     """
-    unknown = set(recipe) - {field.name for field in fields(Protocol)}
+    known = [part.name for part in fields(Protocol) if part.name not in ("own", "measures")]
+    unknown = set(recipe) - set(known)
     if unknown:
-        raise ConfigError(
-            f"protocol: unknown {', '.join(sorted(unknown))}; a recipe has "
-            f"{', '.join(f.name for f in fields(Protocol))}."
-        )
+        raise ConfigError(f"protocol: unknown {', '.join(sorted(unknown))}; a recipe has {', '.join(known)}.")
     if recipe.get("name") in NAMED:
         raise ConfigError(f"protocol.name={recipe['name']} is a published recipe: give your own another name.")
     return Protocol(**recipe)

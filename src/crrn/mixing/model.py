@@ -56,6 +56,20 @@ class Mixture(NamedTuple):
         return Mixture._make(None if field is None else field[part] for field in self)
 
 
+def checked_model(setting: str, model: Any) -> Any:
+    """Give ``model``.
+
+    Raises:
+        ConfigError: unless it is a formation model, see ``Mixing``; the message names the setting ``setting``.
+    """
+    if isinstance(model, type) or not callable(model) or not callable(getattr(model, "draw", None)):
+        raise ConfigError(
+            f"{setting}={model!r} is not a formation model: name a class with draw and __call__ in {setting}._target_, "
+            "e.g. crrn.mixing.LinearMixing."
+        )
+    return model
+
+
 def checked_range(name: str, bounds: Sequence[float], lowest: float, highest: float) -> tuple[float, float]:
     """Give ``bounds`` as (low, high).
 

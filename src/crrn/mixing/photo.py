@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crrn.errors import ConfigError
-from crrn.mixing.model import Drawn, Mixing, Mixture, Parameters
+from crrn.mixing.model import Drawn, Mixing, Mixture, Parameters, checked_model
 from crrn.mixing.operations import row_index
 
 
@@ -36,11 +36,7 @@ class PhotoMixing:
                 "mixing.models is empty: give one formation model or more, as conf/mixing/photo.yaml does."
             )
         for name, model in models.items():
-            if not callable(model) or not callable(getattr(model, "draw", None)):
-                raise ConfigError(
-                    f"mixing.models.{name}={model!r} is not a formation model: name a class with draw and __call__ in "
-                    f"mixing.models.{name}._target_, e.g. crrn.mixing.LinearMixing."
-                )
+            checked_model(f"mixing.models.{name}", model)
             if "." in name:
                 raise ConfigError(f"mixing.models: the name {name!r} has a dot: use letters, digits and underscores.")
             if name not in weights:

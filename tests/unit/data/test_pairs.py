@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from tests.trainer import at
 
-from crrn.data import Batches, Loading, MixtureDataModule, Sources, Validation
+from crrn.data import Batches, Loading, MixtureDataModule, PairSource, RealPair, Sources, Validation
 from crrn.data.batch import Batch
 from crrn.data.pairs import find_pairs
 from crrn.data.photos import read_photo
@@ -91,6 +91,37 @@ def test_pairs_are_grouped_by_scene(pairs: Path) -> None:
     assert {pair.scene for pair in source.pairs if pair.reflection} == {"windows_3"}
     assert find_pairs([pairs], r"(windows)").scenes() == ["windows"]
     assert len(find_pairs([pairs], r"(nothing)").scenes()) == 16
+
+
+def test_a_source_of_pairs_stands_beside_folders_with_scenes_of_its_own(pairs: Path, tmp_path: Path) -> None:
+    write_pair(tmp_path / "more", "a", 99)
+    pair = RealPair(tmp_path / "more/blended/a.png", tmp_path / "more/transmission_layer/a.png", None, "porch")
+    source = find_pairs([pairs, PairSource((pair,))])
+    assert len(source.pairs) == 17 and source.scenes() == ["porch", *(f"windows_{scene}" for scene in range(4))]
+    assert source.pairs[0] == pair
+
+
+def test_what_is_no_source_is_refused(make_data: MakeData) -> None:
+    with pytest.raises(ConfigError, match=r"data\.sources\.pairs has a dict: give folders, or as _target_"):
+        find_pairs([{"root": "pairs"}])
+    with pytest.raises(ConfigError, match=r"data\.sources\.pairs=PairSource.* is not a list"):
+        Sources(pairs=PairSource(()))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"mixing=<class .* is not a formation model"):
+        make_data(mixing=PaperMixing)
+    with pytest.raises(
+        ConfigError, match=r"data\.background is a list: give a folder, or in data\.background\._target_"
+    ):
+        MixtureDataModule([], "r", PaperMixing(), seed=0)  # type: ignore[arg-type]
+
+
+def test_a_formation_model_that_returns_no_mixture_is_refused(make_data: MakeData) -> None:
+    class Sum(PaperMixing):
+        def __call__(self, background, reflection, parameters):  # type: ignore[no-untyped-def]
+            return background + reflection
+
+    data = make_data(mixing=Sum())
+    with pytest.raises(ConfigError, match=r"The formation model Sum returns a Tensor: return a crrn\.mixing\.Mixture"):
+        formed(data)
 
 
 @pytest.mark.parametrize("names", [("blended", "transmission_layer"), ("testB", "testA1"), ("input", "gt")])

@@ -35,6 +35,7 @@ def result_and_record(skipped: dict[str, int], problems: int = 0) -> tuple[dict[
         "recipe": "0",
         "fingerprint": "f",
         "masks": "from a folder",
+        "own": {},
         "differing": [],
         "removers": {
             "tool": {
@@ -94,7 +95,7 @@ def result_of(*tables: Table) -> dict[str, Any]:
         }
         for table in tables
     }
-    return {"benchmark": "mine", "protocol": "native", "removers": entries, "differing": differing(tables)}
+    return {"benchmark": "mine", "protocol": "native", "own": {}, "removers": entries, "differing": differing(tables)}
 
 
 def test_a_best_value_is_marked_among_methods_on_the_same_images_alone() -> None:

@@ -166,7 +166,7 @@ def test_models_by_name_and_file_are_loaded_once(
     image = (pixels[..., :3] // 257).astype(np.uint8)
     loads: list[str] = []
     load = module.load_remover
-    monkeypatch.setattr(module, "load_remover", lambda name, device: (loads.append(name), load(name, device))[1])
+    monkeypatch.setattr(module, "load_remover", lambda name, *more: (loads.append(name), load(name, *more))[1])
     module._loaded.cache_clear()
     path = tmp_path / "net.safetensors"
     save_network(network, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.conftest import write_photo
 
 from crrn.errors import ConfigError
 from crrn.image.picture import to_tensor
-from crrn.metrics import PROTOCOLS, ImageMean, custom_protocol, derive_mask, lmse, ncc, ssim_uniform
+from crrn.metrics import PROTOCOLS, ImageMean, Protocol, custom_protocol, derive_mask, lmse, ncc, ssim_uniform
 
 Photo = NDArray[np.uint8]
 Image01 = NDArray[np.float64]
@@ -213,3 +214,71 @@ def test_lmse_in_single_precision() -> None:
     y = (x * 0.9 + 0.02 * generator.random(x.shape)).astype(np.float32)
     tensors = (torch.from_numpy(image).permute(2, 0, 1)[None] for image in (x, y))
     assert lmse(*tensors).item() == pytest.approx(lmse_by_loops(np.float64(x), np.float64(y)), abs=1e-8)
+
+
+class Tone:
+    """A metric of one's own: the difference of the means, in levels of 8 bits."""
+
+    name, label, unit, higher_is_better, digits = "tone", "Tone", "levels", False, 1
+
+    def __init__(self, scale: float = 255.0) -> None:
+        self.scale = scale
+
+    def __call__(self, estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return self.scale * (estimate.mean((1, 2, 3)) - target.mean((1, 2, 3))).abs()
+
+
+def changed(**attributes: object) -> object:
+    return type("Tone", (Tone,), attributes)()
+
+
+def test_a_protocol_takes_a_metric_of_ones_own() -> None:
+    protocol = custom_protocol(name="mine", metrics=["psnr", Tone()], crop=4)
+    estimate, target = torch.rand(2, 3, 40, 50) * 1.2, torch.rand(2, 3, 40, 50)
+    values = protocol.measure(estimate, target)
+    assert list(values) == ["psnr", "tone"]
+    x, y = (image.clamp(0, 1).numpy()[..., 4:-4, 4:-4].astype(np.float64) for image in (estimate, target))
+    expected = 255 * np.abs(x.mean((1, 2, 3)) - y.mean((1, 2, 3)))
+    np.testing.assert_allclose(values["tone"], expected, rtol=1e-3)
+    assert "Tone by" in protocol.describe() and "Tone by" not in PROTOCOLS["native"].describe()
+
+
+def test_the_record_of_a_metric_of_ones_own_rebuilds_what_tables_need() -> None:
+    protocol = custom_protocol(name="mine", metrics=["psnr", Tone(2.0)])
+    again = Protocol(name="mine", **json.loads(json.dumps(protocol.recipe())))
+    assert again.digest() == protocol.digest() and again == protocol and hash(again) == hash(protocol)
+    assert again.own["tone"] == {
+        "class": f"{__name__}.Tone",
+        "settings": {"scale": 2.0},
+        "label": "Tone",
+        "unit": "levels",
+        "higher_is_better": False,
+        "digits": 1,
+    }
+    assert list(again.measure(torch.rand(1, 3, 40, 50), torch.rand(1, 3, 40, 50))) == ["psnr"]
+    assert custom_protocol(name="mine", metrics=["psnr", Tone(3.0)]).digest() != protocol.digest()
+    assert PROTOCOLS["native"].digest() == "7a76800a" and "own" not in PROTOCOLS["native"].recipe()
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (Tone, r"protocol\.mine\.metrics: <class .*Tone'> is no metric; .*_target_"),
+        (lambda x, y: x, r"is no metric; .*a class with __call__, name and higher_is_better"),
+        (changed(name="psnr"), r"has the name 'psnr', which is taken"),
+        (changed(name="to ne"), r"has the name 'to ne', which is taken or has other signs"),
+        (changed(higher_is_better=None), r"Tone does not say which way is better: give it higher_is_better"),
+        (changed(digits=99), r"protocol\.mine\.metrics\.tone\.digits=99: give 0 to 10"),
+        (changed(unit=3), r"protocol\.mine\.metrics\.tone\.unit is 3, not a text"),
+    ],
+)
+def test_a_wrong_metric_of_ones_own_is_refused(metric: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        custom_protocol(name="mine", metrics=["psnr", metric])
+
+
+@pytest.mark.parametrize("value", [0.5, torch.zeros(()), torch.zeros(1, 3)])
+def test_a_metric_of_ones_own_gives_one_number_for_each_image(value: object) -> None:
+    metric = changed(__call__=lambda self, estimate, target: value)
+    with pytest.raises(ConfigError, match=r"The metric tone returns a .*: return one number for each image"):
+        custom_protocol(name="mine", metrics=[metric]).measure(torch.rand(1, 3, 40, 50), torch.rand(1, 3, 40, 50))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import count
 
-from crrn.evaluation.labels import DIGITS
+from crrn.evaluation.labels import digits
 from crrn.evaluation.report.charts import Line, Points, Strip, line_chart, smoothed, strip_chart
 from crrn.evaluation.report.sources import Curve, Evaluated, Trained
 
@@ -47,7 +47,7 @@ def gain_charts(evaluated: Evaluated, benchmark: str) -> list[str]:
             if strips:
                 groups.append((result["protocol"], strips))
         if groups:
-            charts.append(strip_chart(title, f"{unit}, one dot an image", groups, DIGITS.get(metric, 4)))
+            charts.append(strip_chart(title, f"{unit}, one dot an image", groups, digits(metric)))
     return charts
 
 
@@ -75,7 +75,7 @@ def training_charts(runs: Sequence[Trained], colours: Mapping[str, int]) -> dict
             lines += [Line("", points, number, "faint"), Line(run.name, smoothed(points), number)]
         if any(line.points for line in lines):
             charts[stage].append(line_chart("Training loss", "optimizer steps", lines))
-        for key, title, digits in VALIDATION:
+        for key, title, decimals in VALIDATION:
             lines = []
             references: list[Points] = []
             for number, run in trained:
@@ -85,7 +85,7 @@ def training_charts(runs: Sequence[Trained], colours: Mapping[str, int]) -> dict
                     references.append(reference)
             lines += [Line("identity", points, -1, "dashed") for points in references]
             if any(line.points for line in lines):
-                charts[stage].append(line_chart(title, "optimizer steps", lines, digits=digits))
+                charts[stage].append(line_chart(title, "optimizer steps", lines, digits=decimals))
     return {stage: found for stage, found in charts.items() if found}
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from crrn.evaluation.labels import LABELS, arrow, mean_text
+from crrn.evaluation.labels import arrow, mean_text, metric_label
 from crrn.evaluation.marks import best_cells, unmarked
 from crrn.evaluation.report.sources import Evaluated, Trained
 from crrn.evaluation.store import WITHOUT_TRUTH
@@ -41,7 +41,7 @@ def overview(evaluated: Evaluated, benchmark: str, heading: str) -> list[Grid]:
             cells = ("–" if entry is None else mean_text(metric, entry["mean"]) for entry in entries)
             rows.append([result["protocol"], *cells])
         if rows:
-            title = f"{heading}: {LABELS[metric]} {arrow(metric)}".strip()
+            title = f"{heading}: {metric_label(metric)} {arrow(metric)}".strip()
             said = dict.fromkeys(line for result in results for line in unmarked(result, [metric]))
             grids.append(Grid(title, ["protocol", *shown], rows, best, list(said)))
     return grids

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from crrn.evaluation.report.pictures import SHOWN_METRICS, Panel, jpeg, reduced, score_name, score_text
+from crrn.evaluation.labels import without_unit
+from crrn.evaluation.report.pictures import SHOWN_METRICS, Panel, jpeg, reduced, score_text
 from crrn.image.picture import Pixels
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def page(content: Content) -> str:
     environment.filters |= {"breakable": breakable, "short": short}
     environment.globals |= {
         "how_chosen": how_chosen,
-        "score_name": score_name,
+        "score_name": without_unit,
         "score_text": score_text,
         "SHOWN_METRICS": SHOWN_METRICS,
     }

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crrn.data.photos import read_image
 from crrn.errors import RunError
-from crrn.evaluation.labels import DIGITS, LABELS
+from crrn.evaluation.labels import digits
 from crrn.evaluation.methods import file_name
 from crrn.evaluation.report.regions import Region, close_ups
 from crrn.evaluation.report.sources import Evaluated
@@ -121,12 +121,7 @@ def read_panel(evaluated: Evaluated, benchmark: str, entry: Mapping[str, Any]) -
 
 def score_text(metric: str, value: float) -> str:
     """``17.1 dB``, ``0.785``."""
-    return f"{value:.{DIGITS.get(metric, 4) - 1}f}" + (" dB" if metric == "psnr" else "")
-
-
-def score_name(metric: str) -> str:
-    """A metric's name without its unit."""
-    return LABELS[metric].removesuffix(" (dB)")
+    return f"{value:.{digits(metric) - 1}f}" + (" dB" if metric == "psnr" else "")
 
 
 def jpeg(photo: Pixels | Image.Image, quality: int = 80) -> bytes:
