@@ -56,7 +56,7 @@ def is_allowed(name: str, plugins: Collection[str] = ()) -> bool:
 
 
 def installed_removers() -> dict[str, metadata.EntryPoint]:
-    """The removers without training of installed packages, by the names that they are called by; nothing is imported."""
+    """The removers without training of installed packages, by name; nothing is imported."""
     return {entry.name: entry for entry in metadata.entry_points(group=REMOVERS)}
 
 

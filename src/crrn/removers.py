@@ -1,7 +1,7 @@
 """Finding a remover by what a person calls it: a shipped network, a checkpoint, or a method without training.
 
-A method is one of crrn's solvers, one of an installed package (`crrn.plugins.REMOVERS`), or a class that a setting names
-by `_target_`. No file names one.
+A method is one of crrn's solvers, one of an installed package (`crrn.plugins.REMOVERS`), or a class that a setting
+names by `_target_`. No file names one.
 """
 
 from __future__ import annotations
@@ -175,8 +175,8 @@ def remover_label(name: RemoverName) -> str:
 
 
 def remover_digest(name: RemoverName) -> str:
-    """16 hex digits that change with the remover: of a checkpoint's bytes, or of a method's name and options, and of the
-    version of the package that installed it."""
+    """16 hex digits that change with the remover: of a checkpoint's bytes, or of a method's name, options and package's
+    version."""
     if not is_method(name):
         path = checkpoint_path(_plain_name(name))
         if path.is_file():

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from importlib.metadata import EntryPoint
 
+import numpy as np
 import pytest
+from torch import nn
 
+import crrn
+from crrn import plugins
 from crrn.errors import ConfigError
 from crrn.evaluation.methods import methods
-from crrn.removers import load_remover, remover_label
-from crrn.solvers import SOLVERS, WS16
+from crrn.nets import Prediction
+from crrn.plugins import REMOVERS
+from crrn.removers import is_method, load_remover, remover_digest, remover_label, remover_prediction
+from crrn.solvers import SOLVERS, WS16, YL19
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -38,6 +45,15 @@ def test_options_reach_the_solver_and_its_label():
         ({"name": "ws16", "blurs": 3}, "ws16 .*{'blurs': 3}"),
         ({"name": "runs/x", "threshold": 1}, "runs/x .*threshold"),
         ({"nam": "lb14"}, "has no name"),
+        ({"name": "lb14", "_target_": "a.B"}, "has no name, or two"),
+        (
+            {"_target_": "nolab.removers.Inpaint"},
+            r"nolab\.removers\.Inpaint cannot be imported \(No module",
+        ),
+        ({"_target_": f"{__name__}.Nothing"}, r"Nothing cannot be imported \(.*has no attribute 'Nothing'"),
+        ({"_target_": f"{__name__}.Dimmed", "by": 1}, "Dimmed has no option by; it has factor"),
+        ({"_target_": f"{__name__}.Dimmed", "factor": "x"}, "Dimmed cannot be made with {'factor': 'x'}"),
+        ({"_target_": f"{__name__}.factor_of"}, "factor_of gives a float: a remover extends torch.nn.Module"),
     ],
 )
 def test_wrong_names_and_options_are_said_before_anything_is_evaluated(name, message):
@@ -45,3 +61,54 @@ def test_wrong_names_and_options_are_said_before_anything_is_evaluated(name, mes
         load_remover(name)
     with pytest.raises(ConfigError, match=message):
         methods(["yl19", name])
+
+
+class Dimmed(nn.Module):
+    """A method of one's own."""
+
+    def __init__(self, factor: float = 0.5) -> None:
+        super().__init__()
+        self.factor = float(factor)
+
+    def forward(self, mixture):
+        return self.factor * mixture
+
+
+def factor_of() -> float:
+    return 0.5
+
+
+def test_a_class_of_ones_own_is_a_method():
+    name = {"_target_": f"{__name__}.Dimmed", "factor": 0.25}
+    assert load_remover(name).factor == 0.25 and is_method(name)
+    assert remover_label(name) == "Dimmed factor=0.25"
+    assert remover_prediction(name) == Prediction()
+    assert len({remover_digest({**name, "factor": factor}) for factor in (0.25, 0.5)}) == 2
+    row = methods([name], working_size=64, strength=50)[-1]
+    assert row.label == "Dimmed factor=0.25" and row.prediction == Prediction()
+    image = np.random.default_rng(0).random((20, 30, 3))
+    np.testing.assert_allclose(crrn.remove(image, load_remover(name)), 0.25 * image, atol=1e-6)
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Packages that add removers."""
+    entries = [
+        EntryPoint("dimmed", f"{__name__}:Dimmed", REMOVERS),
+        EntryPoint("lost", f"{__name__}:Lost", REMOVERS),
+        EntryPoint("yl19", f"{__name__}:Dimmed", REMOVERS),
+    ]
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda group: entries if group == REMOVERS else [])
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_method_has_a_name_everywhere():
+    assert load_remover("dimmed").factor == 0.5 and load_remover({"name": "dimmed", "factor": 1}).factor == 1
+    assert remover_label("dimmed") == "dimmed" and is_method("dimmed")
+    assert "dimmed" in [one.name for one in crrn.models()] and [one.name for one in crrn.models()].count("yl19") == 1
+    assert isinstance(load_remover("yl19"), YL19)
+    np.testing.assert_allclose(crrn.remove(np.ones((8, 8, 3)), "dimmed"), 0.5)
+    with pytest.raises(ConfigError, match="The remover lost of an installed package cannot be imported"):
+        load_remover("lost")
+    with pytest.raises(ConfigError, match=r"no remover 'dimed'.* Did you mean dimmed\?"):
+        load_remover("dimed")

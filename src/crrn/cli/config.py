@@ -204,7 +204,7 @@ def refuse_replaced(arguments: Sequence[str]) -> None:
             sys.exit(1)
 
 
-def build(node: Any, path: str) -> Any:
+def build(node: Any, path: str, kind: Any = object, what: str = "") -> Any:
     """Builds what a node and the nodes inside it name by ``_target_``; each node maps one to one to a signature.
 
     The one place that calls Hydra's ``instantiate``.
@@ -212,19 +212,26 @@ def build(node: Any, path: str) -> Any:
     Args:
         node: plain values.
         path: the node's place in the config, for messages.
+        kind: the class, or the union of classes, that the result must be of.
+        what: that class in words, for messages.
 
     Raises:
-        ConfigError: a target is unknown, a key is none of its parameters, or a value is refused.
+        ConfigError: a target is unknown or gives another kind, a key is none of its parameters, or a value is refused.
     """
     check_targets(node, path)
     try:
-        return instantiate(node, _convert_="all") if isinstance(node, dict) else node
+        value = instantiate(node, _convert_="all") if isinstance(node, dict) else node
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, CrrnError):
             raise cause from error
         reason = next(iter(str(cause or error).strip().splitlines()), type(cause or error).__name__)
         raise ConfigError(f"{path} ({node.get('_target_', 'a list')}) cannot be made: {reason}") from error
+    if not isinstance(value, kind):
+        target = node.get("_target_") if isinstance(node, dict) else None
+        given = f"{path}._target_={target} gives" if target else f"{path} is"
+        raise ConfigError(f"{given} a {type(value).__name__}: give {what}.")
+    return value
 
 
 def check_targets(node: Any, path: str) -> None:

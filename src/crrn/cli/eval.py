@@ -9,6 +9,9 @@ from crrn.cli.command import run
 from crrn.cli.config import build, refuse_unknown
 from crrn.errors import ConfigError
 
+A_BENCHMARK = "what gives a crrn.data.benchmarks.Benchmark, as crrn.data.benchmarks.paired_folder does"
+A_PROTOCOL = "what gives a crrn.metrics.Protocol, as crrn.metrics.custom_protocol does"
+
 
 def main() -> None:
     """The command. Exits with status 1 if it failed."""
@@ -42,13 +45,14 @@ def evaluate(
 
     from crrn.allocator import keep_freed_memory
     from crrn.cli.progress import ProgressDisplay
+    from crrn.data.benchmarks import Benchmark
     from crrn.evaluation.cases import keep_cases
     from crrn.evaluation.methods import methods
     from crrn.evaluation.runner import Evaluation
     from crrn.evaluation.show import show
     from crrn.evaluation.store import write_parquet
     from crrn.evaluation.summary import summarise
-    from crrn.metrics import Dists, Lpips
+    from crrn.metrics import Dists, Lpips, Protocol
     from crrn.removers import choose_device
 
     torch.set_flush_denormal(True)
@@ -63,8 +67,8 @@ def evaluate(
         evaluation = Evaluation(
             Path(evaluation_root) / name,
             methods(removers or [], working_size, strength),
-            [build(node, f"benchmark.{key}") for key, node in benchmark.items()],
-            [build(node, f"protocol.{key}") for key, node in protocol.items()],
+            [build(node, f"benchmark.{key}", Benchmark, A_BENCHMARK) for key, node in benchmark.items()],
+            [build(node, f"protocol.{key}", Protocol, A_PROTOCOL) for key, node in protocol.items()],
             perceptual=measures,
             device=where,
             strict=strict,

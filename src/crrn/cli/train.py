@@ -222,7 +222,8 @@ def train(
     time_left = None if seconds is None else Budget(seconds, time.monotonic() if began is None else began)
 
     def make_callbacks() -> list[Callback | None]:
-        return [build(node, f"callbacks.{key}") for key, node in callbacks.items()]
+        what = "a class that extends lightning.pytorch.Callback"
+        return [build(node, f"callbacks.{key}", L.Callback | None, what) for key, node in callbacks.items()]
 
     datamodule, steps, factory = build(data, "data"), build(optimizer, "optimizer"), build(trainer, "trainer")
     if dry_run:

@@ -12,7 +12,7 @@ from torch import nn
 
 from crrn.nets import estimate
 from crrn.private import peak_of_tensors
-from crrn.solvers.solver import Solver
+from crrn.solvers import SOLVERS
 
 BYTES_PER_PIXEL = {
     "identity": 24.0,
@@ -24,7 +24,7 @@ BYTES_PER_PIXEL = {
 """Peak of a solver beyond its input; both its layers are in it."""
 
 TILE = 256
-"""Side of the image on which the peak of a network that does not know it is measured."""
+"""Side of the image on which the peak of a remover that does not know it is measured."""
 
 UNSEEN = 1.5
 """Factor for what kernels take beside the tensors that are counted."""
@@ -42,11 +42,11 @@ def bytes_per_pixel(remover: nn.Module) -> float:
     Of solvers and of crrn's networks (`crrn.nets.network.bytes_by_width`) it is known. It was measured as the growth of
     a fresh process's resident memory over one pass in float32 on a CPU, of the sizes between 256x256 and 2000x1500 the
     hungriest, rounded up. YL19 takes at most 105, LB14 168 to 215, NR17 285, WS16 476 to 518. bfloat16 takes less. A
-    test measures again. Of other networks the live tensors are counted in one pass over a tile.
+    test measures again. Of other removers the live tensors are counted in one pass over a tile.
     """
-    if isinstance(remover, Solver):
-        return BYTES_PER_PIXEL.get(type(remover).__name__.lower(), max(BYTES_PER_PIXEL.values()))
     known: float | None = getattr(remover, "bytes_per_pixel", None) or vars(remover).get("crrn_bytes_per_pixel")
+    if known is None and type(remover) in SOLVERS.values():
+        known = BYTES_PER_PIXEL[type(remover).__name__.lower()]
     if known is None:
         known = vars(remover)["crrn_bytes_per_pixel"] = measured(remover)
     return known

@@ -137,9 +137,8 @@ def remove(
     """
     images = read_image(image)
     wanted = ("background", "reflection") if return_reflection else ("background",)
-    predictor = _predictor(model, device, tuple(plugins)).but(
-        layers=wanted, working_size=working_size, strength=strength
-    )
+    predictor = _predictor(model, device, tuple(plugins))
+    predictor = predictor.but(layers=wanted, working_size=working_size, strength=strength)
     estimates = [predictor(mixture) for mixture in images.mixtures]
     results = tuple(images.give_back([getattr(estimate, layer) for estimate in estimates]) for layer in wanted)
     return results if return_reflection else results[0]

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from safetensors.torch import load_file, save
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from crrn.allocator import keep_freed_memory
 from crrn.data import MixtureDataModule
@@ -94,9 +95,13 @@ class Stage:
                 "in loss.background.l1=2."
             )
         # A schedule that does not fit its stage must fail now, not when the stage begins hours later.
-        self.schedule(
-            torch.optim.SGD([nn.Parameter(torch.zeros(1))], self.learning_rate), steps_per_epoch=1, epochs=self.epochs
-        )
+        probe = torch.optim.SGD([nn.Parameter(torch.zeros(1))], self.learning_rate)
+        scheduler = self.schedule(probe, steps_per_epoch=1, epochs=self.epochs)
+        if not isinstance(scheduler, LRScheduler):
+            raise ConfigError(
+                f"A stage's schedule gives a {type(scheduler).__name__}: return a scheduler of "
+                "torch.optim.lr_scheduler."
+            )
 
 
 def train_stages(

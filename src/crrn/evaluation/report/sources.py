@@ -20,7 +20,7 @@ COMMANDS = ("train", "eval", "report")
 COUNTS = {"training": object, "held_out": object}
 RUN = {
     "config": {
-        "net": {"architecture?": str, "width?": float},
+        "net": dict,
         "data": {"batches": {"samples_per_epoch": int, "batch_size": int}},
         "stages": {"order": [str]},
         "ablation": str,
