@@ -1,8 +1,10 @@
-"""A stranger's package, tests/plugin, through every command, with nothing of crrn touched."""
+"""A stranger's package, tests/plugin, through every command, with nothing of crrn touched: all its parts at once."""
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import shutil
 import sys
 import tomllib
@@ -14,6 +16,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 import crrn
@@ -28,7 +31,44 @@ PLUGIN = ROOT / "tests" / "plugin"
 CONF = ("--config-dir", str(PLUGIN / "conf"))
 NET = ("net=tiny", "loss=l1", "stages.joint.epochs=1", "stages.joint.schedule.milestones=[]")
 
+RATE = "train/learning_rate"
+
 Command = Callable[..., Outcome]
+
+
+def everything(photos: Path, panes: Path) -> tuple[str, ...]:
+    """Overrides of a tiny run with all that mylab brings along."""
+    own = {
+        "data": "data=lab",
+        "data.background": f"data.background.root={photos / 'background'}",
+        "init": "init=null",
+    }
+    return (
+        *(own.get(override.partition("=")[0], override) for override in tiny(photos)),
+        f"data.sources.pairs=[{{_target_:mylab.data.panes,root:{panes}}}]",
+        "data.sources.pair_share=0.5",
+        "mixing=photo_haze",
+        "mixing.weights.haze=1000",  # all but certainly chosen
+        "net=tiny",
+        "loss=contrast",
+        "schedule@stages.joint.schedule=linear",
+        "callbacks=norm",
+        "stages.joint.epochs=1",
+        "ema_decay=0.9",
+        "logging.checkpoint_every_n_steps=1",
+    )
+
+
+@pytest.fixture
+def panes(tmp_path: Path) -> Path:
+    """Six pairs of three scenes, as mylab.data.panes reads them."""
+    root = tmp_path / "panes"
+    for n in range(6):
+        place = root / f"scene{n // 2}" / f"{n}-open.png"
+        write_photo(place, n, 48, 64)
+        with Image.open(place) as background:
+            background.point(lambda level: 40 + level * 3 // 4).save(place.with_name(f"{n}-glass.png"))
+    return root
 
 
 @pytest.fixture
@@ -39,6 +79,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(plugins, "_named", set())
     yield folder
+    forget_mylab()
+
+
+def forget_mylab() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
         del sys.modules[name]
 
@@ -85,10 +129,10 @@ class Stopped(Exception):
 
 
 @pytest.mark.usefixtures("installed")
-def test_an_installed_network_through_all_commands(
-    command: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_installed_package_through_all_commands(
+    command: Command, photos: Path, panes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = (*CONF, *tiny(photos, *NET), "ema_decay=0.9", "logging.checkpoint_every_n_steps=1")
+    settings = (*CONF, *everything(photos, panes))
     ok(command("train", *settings, "name=whole"))
     with monkeypatch.context() as patched:
         training_step = StageTraining.training_step
@@ -104,45 +148,29 @@ def test_an_installed_network_through_all_commands(
     assert "complete" in ok(command("train", *settings, "name=run", "resume=auto")).out
     ends = [(tmp_path / f"runs/{name}/weights.safetensors").read_bytes() for name in ("whole", "run")]
     assert ends[0] == ends[1]
-
-    network = crrn.load("runs/run")
-    record = {"_target_": "mylab.nets.TinyUNet", "channels": 8}
-    assert type(network).__name__ == "TinyUNet" and record_of(network) == record
-    run = json.loads((tmp_path / "runs/run/run.json").read_text())
-    assert run["config"]["net"] == record and run["config"]["stages"]["order"] == ["joint"]
-    checkpoint = torch.load(tmp_path / "runs/run/joint/last.ckpt", weights_only=True)
-    assert checkpoint["crrn"]["net"] == record
-    metrics = json.loads((tmp_path / "runs/run/summary.json").read_text())
-    assert "val/background_ssim" in metrics
-    assert not any("reflection" in name or "gradient" in name for name in metrics)
-    with Image.open(next((tmp_path / "runs/run/joint/panels").glob("*.png"))) as panel:
-        assert panel.width == 3 * (48 * 5 + 4) + 4  # the mixture, the background estimated and true
+    of_a_network(tmp_path / "runs/run")
+    of_training(tmp_path / "runs/run")
 
     ok(command("train", "-m", *settings, "name=sweep", "net.channels=4,6"))
     jobs = list((tmp_path / "runs/sweeps/sweep").glob("*/weights.safetensors"))
     assert {record_of(crrn.load(job))["channels"] for job in jobs} == {4, 6}
 
-    for n, name in enumerate(("one", "two")):
-        (tmp_path / "photos").mkdir(exist_ok=True)
-        noise = np.random.default_rng(n).integers(0, 255, (45, 61, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(tmp_path / f"photos/{name}.png")
-    ok(command("predict", "input=photos", "output=clean", "remover=runs/run"))
-    predicted = np.asarray(Image.open(tmp_path / "clean/one.png"), dtype=np.float64) / 255
-    mixture = np.asarray(Image.open(tmp_path / "photos/one.png"), dtype=np.float32).transpose(2, 0, 1)[None] / 255
+    mixture = photo_of_noise(tmp_path / "photos/one.png")
+    network = crrn.load("runs/run")
     with torch.inference_mode():
         expected = crrn.estimate(network, torch.from_numpy(mixture)).background[0].permute(1, 2, 0).clamp(0, 1)
+    ok(command("predict", "input=photos", "output=clean", "remover=runs/run"))
     # away from the right and lower border, which prediction pads by more
-    assert np.abs(predicted - expected.numpy())[:32, :48].max() < 0.51 / 255
+    assert np.abs(pixels(tmp_path / "clean/one.png") - expected.numpy())[:32, :48].max() < 0.51 / 255
+    dimmer = np.clip(mixture - 0.2 * mixture.min((2, 3), keepdims=True), 0, 1)[0].transpose(1, 2, 0)
+    ok(command("predict", "input=photos", "output=own", "remover={_target_:mylab.removers.Dehaze,share:0.2}"))
+    assert np.abs(pixels(tmp_path / "own/one.png") - dimmer).max() < 0.51 / 255
 
-    for n in range(2):
-        write_photo(tmp_path / f"pairs/transmission_layer/{n}.png", n, 48, 64)
-        write_photo(tmp_path / f"pairs/blended/{n}.png", 9 + n, 48, 64)
-    benchmark = ("benchmark=[folder]", "benchmark.folder.root=pairs", "protocol=[native]", "device=cpu", "cases=1")
-    outcome = ok(command("eval", "name=tiny", "removers=[runs/run]", *benchmark))
-    assert "run" in outcome.out and "identity" in outcome.out
+    evaluated(command, tmp_path, panes)
     ok(command("report", "name=mine", "evaluations=[evaluations/tiny]", "runs=[runs/run]"))
-    text = (tmp_path / "experiments/mine/README.md").read_text()
-    assert "TinyUNet (channels 8)" in text + (tmp_path / "experiments/mine/tables.md").read_text()
+    text = (tmp_path / "experiments/mine/README.md").read_text() + (tmp_path / "experiments/mine/tables.md").read_text()
+    assert "TinyUNet (channels 8)" in text and "Tint (levels) ↓" in text
+    assert "Tint by mylab.metrics.Tint" in text
 
     for form in ("onnx", "torch_export", "safetensors"):
         ok(command("export", "checkpoint=runs/run", f"format={form}", "output=exported"))
@@ -150,21 +178,112 @@ def test_an_installed_network_through_all_commands(
     (background,) = session.run(None, {"mixture": mixture})
     assert np.abs(background[0].transpose(1, 2, 0).clip(0, 1) - expected.numpy()).max() < 1e-4
     assert "TinyUNet, channels 8" in (tmp_path / "exported/README.md").read_text()
-    assert record_of(crrn.from_pretrained(tmp_path / "exported")) == record
+    assert record_of(crrn.from_pretrained(tmp_path / "exported")) == record_of(network)
+    refused = command("export", "checkpoint=dehaze")
+    assert refused.status == 1 and "dehaze is a method without weights" in refused.err
 
     from crrn.webpage.studio import Studio
 
     (tmp_path / "page").mkdir()
-    result = Studio(["runs/run"], tmp_path / "page", max_megapixels=1).remove(tmp_path / "photos/two.png", "run")
-    assert result.reflection is None and Path(result.download).exists()
+    own = {"_target_": "mylab.removers.Dehaze", "share": 0.2}
+    studio = Studio(["runs/run", "dehaze", own], tmp_path / "page", max_megapixels=1)
+    assert [*studio.removers] == ["run", "dehaze", "Dehaze share=0.2"]
+    assert (
+        studio.about("dehaze") == "A method of the package mylab" and studio.about("Dehaze share=0.2") == "Your method"
+    )
+    for label, wanted in (("run", expected.numpy()), ("Dehaze share=0.2", dimmer)):
+        result = studio.remove(tmp_path / "photos/one.png", label)
+        assert result.reflection is None
+        assert np.abs(pixels(result.download) - wanted)[:32, :48].max() < 0.51 / 255
+
+
+def of_a_network(run: Path) -> None:
+    """A run keeps what its network is, and has nothing of layers that the network does not estimate."""
+    record = {"_target_": "mylab.nets.TinyUNet", "channels": 8}
+    network = crrn.load(run)
+    assert type(network).__name__ == "TinyUNet" and record_of(network) == record
+    noted = json.loads((run / "run.json").read_text())
+    assert noted["config"]["net"] == record and noted["config"]["stages"]["order"] == ["joint"]
+    checkpoint = torch.load(run / "joint/last.ckpt", weights_only=True)
+    assert checkpoint["crrn"]["net"] == record
+    metrics = json.loads((run / "summary.json").read_text())
+    assert "val/background_ssim" in metrics and "pairs/background_ssim" in metrics
+    assert not any("reflection" in name or "gradient" in name for name in metrics)
+    with Image.open(next((run / "joint/panels").glob("panel-*.png"))) as panel:
+        assert panel.width == 3 * (48 * 5 + 4) + 4  # the mixture, the background estimated and true
+
+
+def of_training(run: Path) -> None:
+    """The run was trained with mylab's sources, mixtures, loss term, schedule and callback."""
+    noted = json.loads((run / "run.json").read_text())
+    assert noted["data"]["background"] == {"source": "album", "training": 6, "held_out": 2, "left_out": 0}
+    assert noted["data"]["pairs"]["training scenes"] == 2 and noted["data"]["pairs"]["held-out scenes"] == 1
+    assert noted["config"]["mixing"]["models"]["haze"]["_target_"] == "mylab.mixing.Haze"
+    assert noted["config"]["loss"]["terms"] == {"contrast": "mylab.losses.contrast"}
+    with (run / "joint/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["train/background_contrast"]) > 0 for row in rows if row["train/loss"])
+    rates = [float(row[RATE]) for row in rows if row.get(RATE)]
+    np.testing.assert_allclose(rates, [7e-5, 4e-5, 1e-5], rtol=1e-6)  # after each step, as it is logged
+    norms = [float(row["weight_norm"]) for row in rows if row["weight_norm"]]
+    checkpoint = torch.load(run / "joint/last.ckpt", weights_only=True)
+    weights = checkpoint["current_model_state"].values()
+    assert norms == pytest.approx([np.sqrt(sum(float(weight.square().sum()) for weight in weights))], rel=1e-5)
+
+
+def evaluated(command: Command, place: Path, panes: Path) -> None:
+    """An evaluation of mylab's network and remover, on its benchmark, by its metric."""
+    removers = "removers=[runs/run,dehaze,{_target_:mylab.removers.Dehaze,share:0.2}]"
+    settings = (f"benchmark.panes.root={panes}", "protocol=[tint]", "device=cpu", "cases=1")
+    outcome = ok(command("eval", *CONF, "name=tiny", removers, "benchmark=[panes]", *settings))
+    assert "Tint (levels) ↓" in outcome.out and "Dehaze share=0.2" in outcome.out
+    summary = json.loads((place / "evaluations/tiny/summary.json").read_text())
+    assert summary["evaluation"]["benchmarks"]["panes"]["scenes"] == 3
+    (result,) = summary["results"]
+    tint = {label: entry["metrics"]["tint"]["mean"] for label, entry in result["removers"].items()}
+    assert [*tint] == ["identity", "run", "dehaze", "Dehaze share=0.2"]
+    for label, share in (("identity", 0), ("dehaze", 0.5), ("Dehaze share=0.2", 0.2)):
+        differences = []
+        for glass in sorted(panes.glob("*/*-glass.png")):
+            estimate, truth = pixels(glass), pixels(glass.with_name(glass.name.replace("glass", "open")))
+            estimate = (estimate - share * estimate.min((0, 1))).clip(0, 1)
+            differences.append(255 * np.abs(estimate.mean((0, 1)) - truth.mean((0, 1))).max())
+        assert tint[label] == pytest.approx(np.mean(differences), rel=1e-4)
+    table = (place / "evaluations/tiny/summary.md").read_text()
+    lowest = min(tint, key=lambda label: tint[label])
+    assert re.search(rf"^\| {lowest} .*\*\*{tint[lowest]:.1f}", table, flags=re.MULTILINE), table
+
+
+def photo_of_noise(path: Path) -> NDArray[np.float32]:
+    """Writes an odd-sized photo of noise, and gives it as a mixture (1, 3, H, W)."""
+    path.parent.mkdir(exist_ok=True)
+    noise = np.random.default_rng(0).integers(40, 255, (45, 61, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return noise.astype(np.float32).transpose(2, 0, 1)[None] / 255
+
+
+def pixels(path: Path) -> NDArray[np.float64]:
+    """(H, W, 3) in [0, 1]."""
+    with Image.open(path) as photo:
+        return np.asarray(photo.convert("RGB"), dtype=np.float64) / 255
+
+
+def test_a_report_imports_nothing_of_strangers(command: Command, site: Path, panes: Path, tmp_path: Path) -> None:
+    settings = (f"benchmark.panes.root={panes}", "protocol=[tint]", "device=cpu", "cases=0")
+    ok(command("eval", *CONF, "name=tiny", "removers=[]", "benchmark=[panes]", *settings))
+    assert "mylab" in sys.modules
+    forget_mylab()
+    shutil.rmtree(site)
+    ok(command("report", "name=mine", "evaluations=[evaluations/tiny]"))
+    assert "Tint (levels) ↓" in (tmp_path / "experiments/mine/tables.md").read_text()
+    assert "mylab" not in sys.modules
 
 
 def test_a_package_that_is_only_on_the_path_must_be_named(
     command: Command, site: Path, photos: Path, tmp_path: Path
 ) -> None:
     ok(command("train", *CONF, *tiny(photos, *NET), "name=run"))
-    for name in [name for name in sys.modules if name.startswith("mylab")]:
-        del sys.modules[name]
+    forget_mylab()
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (40, 30), (9, 99, 199)).save(tmp_path / "photos/a.png")
     predict = ("predict", "input=photos", "output=clean", "remover=runs/run")

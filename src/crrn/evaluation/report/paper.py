@@ -65,7 +65,7 @@ def paper_rows(name: Any) -> tuple[str, ...]:
     ablation; anything else has none unless the user says so.
     """
     if isinstance(name, Mapping):
-        return SOLVER_ROWS.get(str(name["name"]), ())
+        return SOLVER_ROWS.get(str(name.get("name")), ())
     if str(name) in SOLVER_ROWS:
         return SOLVER_ROWS[str(name)]
     path = Path(str(name))
