@@ -35,3 +35,12 @@ class ExportError(CrrnError):
 
 class Pruned(CrrnError):
     """Not a mistake: the study stopped this run early, because others are better."""
+
+
+def kind_of(value: object) -> str:
+    """What a value is, for a message: "an int", "None", "a Tensor of shape (2, 3)"."""
+    if value is None:
+        return "None"
+    name, shape = type(value).__name__, getattr(value, "shape", None)
+    article = "an" if name[0] in "aeiouAEIO" else "a"
+    return f"{article} {name}" + ("" if shape is None else f" of shape {tuple(shape)}")

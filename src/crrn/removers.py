@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from crrn.catalogue import default_model, shipped, suggestion, verified
-from crrn.errors import ConfigError, CrrnError
+from crrn.errors import ConfigError, CrrnError, kind_of
 from crrn.files import file_digest
 from crrn.nets import Prediction, load_network, network_prediction
 from crrn.plugins import installed_removers, named
@@ -87,7 +87,7 @@ def _method(name: RemoverName, plain: str, options: Mapping[str, Any]) -> nn.Mod
         raise ConfigError(f"The solver {plain} cannot be made with {dict(options)}: {error}.") from error
     if not isinstance(method, nn.Module):
         raise ConfigError(
-            f"{plain} gives a {type(method).__name__}: a remover extends torch.nn.Module, and its forward pass takes a "
+            f"{plain} gives {kind_of(method)}: a remover extends torch.nn.Module, and its forward pass takes a "
             "mixture and returns its background."
         )
     return method

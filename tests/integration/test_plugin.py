@@ -299,7 +299,59 @@ def test_a_package_that_is_only_on_the_path_must_be_named(
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        (["loss.terms.contrast=mylab.losses.tone"], ["loss.terms.contrast=mylab.losses.tone", "no attribute 'tone'"]),
+        (["loss.terms.contrast=torch.sub"], ["loss.terms.contrast returns a Tensor of shape (2, 3, ", "scalar"]),
+        (["+loss.background.tone=1"], ["loss.background.tone is not a term", "contrast", "loss.terms.tone"]),
+        (["+mixing.models.mine._target_=mylab.mixing.Mist"], ["mixing.models.mine._target_=mylab.mixing.Mist"]),
+        (["+mixing.models.mine._target_=mylab.removers.Dehaze"], ["mixing.models.mine=", "a class with draw"]),
+        (["data.background._target_=mylab.data.panes"], ["data.background is a PairSource", "PhotoSource"]),
+        (["data.sources.pairs=[{_target_:mylab.data.album,root:panes}]"], ["data.sources.pairs has a PhotoSource"]),
+        (["callbacks.weight_norm._target_=mylab.removers.Dehaze"], ["callbacks.weight_norm", "a Dehaze", "Callback"]),
+        (["~stages.joint.schedule._partial_"], ["stages.joint", "'optimizer'", "_partial_: true"]),
+        (
+            ["stages.joint.schedule._target_=mylab.losses.linear"],
+            ["stages.joint.schedule._target_=mylab.losses.linear"],
+        ),
+    ],
+)
+def test_a_wrong_part_of_a_training_is_said_in_one_sentence(
+    command: Command, photos: Path, panes: Path, overrides: list[str], words: list[str]
+) -> None:
+    said(command("train", *CONF, *everything(photos, panes), *overrides), words)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["removers=[{_target_:mylab.removers.Fog}]"], ["_target_=mylab.removers.Fog", "no attribute 'Fog'"]),
+        (["removers=[{_target_:mylab.metrics.Tint}]"], ["mylab.metrics.Tint gives a Tint", "torch.nn.Module"]),
+        (["removers=[{_target_:mylab.removers.Dehaze,by:1}]"], ["Dehaze has no option by; it has share"]),
+        (
+            ["benchmark.panes._target_=mylab.data.panes"],
+            ["mylab.data.panes gives a PairSource"],
+        ),
+        (["protocol.tint={_target_:mylab.metrics.Tint}"], ["protocol.tint.name"]),
+        (["protocol.tint.metrics=[tint]"], ["protocol.tint.metrics: ['tint']", "_target_: CLASS"]),
+        (
+            ["protocol.tint.metrics=[{_target_:mylab.removers.Dehaze}]"],
+            ["Dehaze() is no metric"],
+        ),
+    ],
+)
+def test_a_wrong_part_of_an_evaluation_is_said_in_one_sentence(
+    command: Command, panes: Path, overrides: list[str], words: list[str]
+) -> None:
+    settings = ("benchmark=[panes]", f"benchmark.panes.root={panes}", "protocol=[tint]", "device=cpu", "cases=0")
+    said(command("eval", *CONF, *settings, *overrides), words)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
         (["loss=crrn"], ["loss.reflection=null loss.gradient=null", "TinyUNet"]),
+        (["loss.exclusion=0.1"], ["term on the reflection", "TinyUNet", "loss.exclusion=null"]),
         (["stages.joint.monitor=val/gradient_si"], ["val/gradient_si", "TinyUNet"]),
         (["stages.order=[gin]"], ["'gin'", "stages.order=[joint]"]),
         (["+net.width=2"], ["net.width", "channels"]),
@@ -311,7 +363,11 @@ def test_a_package_that_is_only_on_the_path_must_be_named(
 def test_what_does_not_fit_a_network_is_said_in_one_sentence(
     command: Command, photos: Path, overrides: list[str], words: list[str]
 ) -> None:
-    outcome = command("train", *CONF, *tiny(photos, *NET), *overrides)
+    said(command("train", *CONF, *tiny(photos, *NET), *overrides), words)
+
+
+def said(outcome: Outcome, words: list[str]) -> None:
+    """A command ended with one sentence that has these words."""
     assert outcome.status == 1 and "Traceback" not in outcome.out + outcome.err
     for word in words:
         assert word in outcome.err, outcome.err

@@ -270,7 +270,7 @@ def vector(estimate, target):
 @pytest.mark.parametrize(
     ("term", "message"),
     [
-        (vector, r"loss\.terms\.own returns a tensor of shape \(2,\): return a scalar"),
+        (vector, r"loss\.terms\.own returns a Tensor of shape \(2,\): return a scalar"),
         (lambda x, y: 1.0, r"loss\.terms\.own returns a float: return a scalar"),
         (lambda x, y: vector(x.detach(), y).mean(), r"loss\.terms\.own has no gradient"),
     ],

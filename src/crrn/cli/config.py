@@ -18,7 +18,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from crrn.errors import ConfigError, CrrnError
+from crrn.errors import ConfigError, CrrnError, kind_of
 from crrn.plugins import allow
 
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
@@ -191,7 +191,7 @@ def refuse_unknown(node: dict[Any, Any], known: list[str], path: str, taker: str
             if where in REPLACED:
                 raise ConfigError(f"{where} is now {REPLACED[where]}.")
             close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"{taker} takes {', '.join(known)}."
+            hint = f"did you mean {close[0]}?" if close else f"{taker} takes {', '.join(known) or 'none'}."
             raise ConfigError(f"Unknown setting {where}; {hint}")
 
 
@@ -226,11 +226,13 @@ def build(node: Any, path: str, kind: Any = object, what: str = "") -> Any:
         if isinstance(cause, CrrnError):
             raise cause from error
         reason = next(iter(str(cause or error).strip().splitlines()), type(cause or error).__name__)
+        if isinstance(cause, TypeError) and " missing " in reason:
+            reason += "; give it, or `_partial_: true` where crrn calls it with more arguments."
         raise ConfigError(f"{path} ({node.get('_target_', 'a list')}) cannot be made: {reason}") from error
     if not isinstance(value, kind):
         target = node.get("_target_") if isinstance(node, dict) else None
         given = f"{path}._target_={target} gives" if target else f"{path} is"
-        raise ConfigError(f"{given} a {type(value).__name__}: give {what}.")
+        raise ConfigError(f"{given} {kind_of(value)}: give {what}.")
     return value
 
 
@@ -245,7 +247,11 @@ def check_targets(node: Any, path: str) -> None:
         try:
             target = get_object(inner["_target_"])
         except Exception as error:
-            raise ConfigError(f"{at}._target_={inner['_target_']} cannot be imported: {error}") from error
+            reason = " ".join(str(error.__cause__ or error).split())
+            raise ConfigError(
+                f"{at}._target_={inner['_target_']} cannot be imported ({reason}): give the full name of a class or a "
+                "function, of an installed package or of one that plugins=[PACKAGE] names."
+            ) from error
         check_keys(at, inner, target)
 
 

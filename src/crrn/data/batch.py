@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crrn.data.device import Cut, Cuts, DevicePhotos, joined, stacked_cuts
 from crrn.data.tone import exposed
-from crrn.errors import ConfigError, DataError
+from crrn.errors import ConfigError, DataError, kind_of
 from crrn.image.picture import Pixels
 from crrn.mixing import Mixture
 from crrn.mixing.model import Drawn
@@ -148,8 +148,8 @@ def form(batch: Batch, mixing: Callable[..., Any], kept: DevicePhotos | None = N
         return taken
     formed = mixing(*images[:2], photos.parameters)
     if not isinstance(formed, Mixture):
-        name, kind = type(mixing).__name__, type(formed).__name__
-        raise ConfigError(f"The formation model {name} returns a {kind}: return a crrn.mixing.Mixture.")
+        name = type(mixing).__name__
+        raise ConfigError(f"The formation model {name} returns {kind_of(formed)}: return a crrn.mixing.Mixture.")
     if pairs is None or taken is None:
         return formed
     known = formed.mixture.new_ones(len(formed.mixture), dtype=torch.bool)

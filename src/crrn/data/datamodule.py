@@ -25,7 +25,7 @@ from crrn.data.settings import Batches, Loading, Sources, Validation
 from crrn.data.sources import PhotoSource, fingerprint, folder
 from crrn.data.split import counts, split_sources, training_set, validation_set
 from crrn.data.usable import usable
-from crrn.errors import ConfigError
+from crrn.errors import ConfigError, kind_of
 from crrn.mixing.model import Mixing, checked_model
 
 log = logging.getLogger("crrn")
@@ -259,7 +259,7 @@ def _photo_source(setting: str, source: Any) -> PhotoSource:
         return source
     if not isinstance(source, str | Path):
         raise ConfigError(
-            f"{setting} is a {type(source).__name__}: give a folder, or in {setting}._target_ what gives a "
+            f"{setting} is {kind_of(source)}: give a folder, or in {setting}._target_ what gives a "
             "crrn.data.PhotoSource."
         )
     return folder(source)

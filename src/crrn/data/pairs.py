@@ -12,7 +12,7 @@ from crrn.data.benchmarks.case import Benchmark, Case
 from crrn.data.benchmarks.pairs import PAIR_FOLDERS, listing, match, pair_folders
 from crrn.data.settings import SCENE_PATTERN
 from crrn.data.sources import split_names
-from crrn.errors import ConfigError, DataError
+from crrn.errors import ConfigError, DataError, kind_of
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def find_pairs(places: Sequence[Any], scene_pattern: str = SCENE_PATTERN) -> Pai
             cases += _folder_cases(Path(place).expanduser())
         else:
             raise ConfigError(
-                f"data.sources.pairs has a {type(place).__name__}: give folders, or as _target_ what gives a "
+                f"data.sources.pairs has {kind_of(place)}: give folders, or as _target_ what gives a "
                 "crrn.data.PairSource."
             )
     form = re.compile(scene_pattern)

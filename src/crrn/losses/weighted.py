@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from crrn.errors import ConfigError
+from crrn.errors import ConfigError, kind_of
 from crrn.image.comparison import Weights, compare
 from crrn.image.similarity import common_dtype
 from crrn.layers import Layers
@@ -154,10 +154,7 @@ class ReconstructionLoss(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             value = term(x, y)
         if not isinstance(value, Tensor) or value.ndim:
-            kind = (
-                f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            )
-            raise ConfigError(f"loss.terms.{name} returns {kind}: return a scalar tensor, such as the mean of an error")
+            raise ConfigError(f"loss.terms.{name} returns {kind_of(value)}: return a scalar, such as a mean")
         if torch.is_grad_enabled() and x.requires_grad and not value.requires_grad:
             raise ConfigError(
                 f"loss.terms.{name} has no gradient: use torch's functions on the estimate, without detach()"

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from crrn.errors import ConfigError
+from crrn.errors import ConfigError, kind_of
 from crrn.records import misfit
 
 FACTS = {"class": str, "settings": dict, "label": str, "unit": str, "higher_is_better": bool, "digits": int}
@@ -91,8 +91,7 @@ def measured(name: str, metric: Any, estimate: Tensor, target: Tensor) -> Tensor
         metric.to(estimate.device)
     value = metric(estimate, target)
     if not isinstance(value, Tensor) or value.shape != (len(estimate),):
-        kind = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise ConfigError(f"The metric {name} returns {kind}: return one number for each image, a tensor (N,).")
+        raise ConfigError(f"The metric {name} returns {kind_of(value)}: give one number for each image, (N,).")
     return value
 
 

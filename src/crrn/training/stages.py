@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from crrn.allocator import keep_freed_memory
 from crrn.data import MixtureDataModule
-from crrn.errors import CheckpointError, ConfigError
+from crrn.errors import CheckpointError, ConfigError, kind_of
 from crrn.files import write_atomically
 from crrn.losses import ReconstructionLoss
 from crrn.nets import save_network
@@ -99,8 +99,7 @@ class Stage:
         scheduler = self.schedule(probe, steps_per_epoch=1, epochs=self.epochs)
         if not isinstance(scheduler, LRScheduler):
             raise ConfigError(
-                f"A stage's schedule gives a {type(scheduler).__name__}: return a scheduler of "
-                "torch.optim.lr_scheduler."
+                f"A stage's schedule gives {kind_of(scheduler)}: return a scheduler of torch.optim.lr_scheduler."
             )
 
 

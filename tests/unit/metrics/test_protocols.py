@@ -280,5 +280,5 @@ def test_a_wrong_metric_of_ones_own_is_refused(metric: object, message: str) -> 
 @pytest.mark.parametrize("value", [0.5, torch.zeros(()), torch.zeros(1, 3)])
 def test_a_metric_of_ones_own_gives_one_number_for_each_image(value: object) -> None:
     metric = changed(__call__=lambda self, estimate, target: value)
-    with pytest.raises(ConfigError, match=r"The metric tone returns a .*: return one number for each image"):
+    with pytest.raises(ConfigError, match=r"The metric tone returns a.*: give one number for each image"):
         custom_protocol(name="mine", metrics=[metric]).measure(torch.rand(1, 3, 40, 50), torch.rand(1, 3, 40, 50))
