@@ -75,11 +75,11 @@ def models(folder: Path | None = None) -> list[Model]:
     default = default_model(folder)
     return [
         *(Model(one.name, one.about, _megabytes(one.weights), one.name == default) for one in networks),
-        *(Model(name, about, 0, name == default) for name, about in methods(folder).items()),
+        *(Model(name, about, 0, name == default) for name, about in untrained_methods(folder).items()),
     ]
 
 
-def methods(folder: Path | None = None) -> dict[str, str]:
+def untrained_methods(folder: Path | None = None) -> dict[str, str]:
     """The methods without training, crrn's and those of installed packages, and a line about each."""
     taken = {*shipped(folder), *METHODS}
     packages = {

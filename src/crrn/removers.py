@@ -47,14 +47,14 @@ def load_remover(name: RemoverName, device: str | torch.device = "cpu", plugins:
     """
     options = {key: value for key, value in name.items() if key not in NAMES} if isinstance(name, Mapping) else {}
     plain = _plain_name(name)
-    if is_method(name):
+    if is_untrained(name):
         return _method(name, plain, options).to(device).eval()
     if options:
         raise ConfigError(f"{plain} takes no options, as {', '.join(options)}: only solvers do ({', '.join(SOLVERS)}).")
     return load_network(checkpoint_path(plain), device, plugins)
 
 
-def is_method(name: RemoverName) -> bool:
+def is_untrained(name: RemoverName) -> bool:
     """Whether a name is that of a method without training."""
     if isinstance(name, Mapping) and "_target_" in name:
         return True
@@ -117,7 +117,7 @@ def load(
 
 def remover_prediction(name: RemoverName) -> Prediction:
     """A remover's prediction settings, without its weights being loaded; errors as of `load_remover`."""
-    return Prediction() if is_method(name) else network_prediction(checkpoint_path(_plain_name(name)))
+    return Prediction() if is_untrained(name) else network_prediction(checkpoint_path(_plain_name(name)))
 
 
 def checkpoint_path(name: str, folder: Path | None = None) -> Path:
@@ -164,7 +164,7 @@ def remover_label(name: RemoverName) -> str:
     if isinstance(name, Mapping):
         title = _plain_name(name).rpartition(".")[2]
         return " ".join([title, *(f"{key}={value}" for key, value in name.items() if key not in NAMES)])
-    if is_method(name):
+    if is_untrained(name):
         return name
     path = Path(name)
     if path.is_dir() or path.suffix not in CHECKPOINT_SUFFIXES:
@@ -177,7 +177,7 @@ def remover_label(name: RemoverName) -> str:
 def remover_digest(name: RemoverName) -> str:
     """16 hex digits that change with the remover: of a checkpoint's bytes, or of a method's name, options and package's
     version."""
-    if not is_method(name):
+    if not is_untrained(name):
         path = checkpoint_path(_plain_name(name))
         if path.is_file():
             return file_digest(path)

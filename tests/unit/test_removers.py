@@ -15,7 +15,7 @@ from crrn.errors import ConfigError
 from crrn.evaluation.methods import methods
 from crrn.nets import Prediction
 from crrn.plugins import REMOVERS
-from crrn.removers import is_method, load_remover, remover_digest, remover_label, remover_prediction
+from crrn.removers import is_untrained, load_remover, remover_digest, remover_label, remover_prediction
 from crrn.solvers import SOLVERS, WS16, YL19
 
 
@@ -80,7 +80,7 @@ def factor_of() -> float:
 
 def test_a_class_of_ones_own_is_a_method():
     name = {"_target_": f"{__name__}.Dimmed", "factor": 0.25}
-    assert load_remover(name).factor == 0.25 and is_method(name)
+    assert load_remover(name).factor == 0.25 and is_untrained(name)
     assert remover_label(name) == "Dimmed factor=0.25"
     assert remover_prediction(name) == Prediction()
     assert len({remover_digest({**name, "factor": factor}) for factor in (0.25, 0.5)}) == 2
@@ -104,7 +104,7 @@ def installed(monkeypatch):
 @pytest.mark.usefixtures("installed")
 def test_an_installed_method_has_a_name_everywhere():
     assert load_remover("dimmed").factor == 0.5 and load_remover({"name": "dimmed", "factor": 1}).factor == 1
-    assert remover_label("dimmed") == "dimmed" and is_method("dimmed")
+    assert remover_label("dimmed") == "dimmed" and is_untrained("dimmed")
     assert "dimmed" in [one.name for one in crrn.models()] and [one.name for one in crrn.models()].count("yl19") == 1
     assert isinstance(load_remover("yl19"), YL19)
     np.testing.assert_allclose(crrn.remove(np.ones((8, 8, 3)), "dimmed"), 0.5)

@@ -49,14 +49,14 @@ def demo(
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks its own server whether it has started
 
-        from crrn.catalogue import default_model, methods, models
+        from crrn.catalogue import default_model, models, untrained_methods
         from crrn.removers import choose_device
         from crrn.webpage.examples import make_examples
         from crrn.webpage.page import launch, make_page
         from crrn.webpage.studio import Studio
 
-        offered = removers or [one.name for one in models() if one.name not in methods()] or [default_model()]
-        offered = offered + [name for name in methods() if solvers and name not in offered]
+        offered = removers or [one.name for one in models() if one.name not in untrained_methods()] or [default_model()]
+        offered = offered + [name for name in untrained_methods() if solvers and name not in offered]
         results, examples = Path(folder) / "results", Path(folder) / "examples"
         results.mkdir()
         examples.mkdir()

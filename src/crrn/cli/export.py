@@ -39,10 +39,10 @@ def export(
     from crrn.inference.hub import CONFIG, push_to_hub, require_client, write_config
     from crrn.inference.model_card import card_place, files_of, write_card
     from crrn.nets import load_network
-    from crrn.removers import checkpoint_path, is_method, remover_digest, remover_label
+    from crrn.removers import checkpoint_path, is_untrained, remover_digest, remover_label
 
     check_format(format, precision)
-    if is_method(checkpoint):
+    if is_untrained(checkpoint):
         raise ConfigError(f"{checkpoint} is a method without weights to export: give a trained network.")
     source = checkpoint_path(checkpoint)
     title = remover_label(checkpoint)

@@ -22,7 +22,7 @@ from crrn.image.working_size import at_strength, at_working_size
 from crrn.layers import Layers
 from crrn.metrics import Protocol
 from crrn.nets import Prediction, estimate
-from crrn.removers import RemoverName, is_method, load_remover, remover_digest, remover_label, remover_prediction
+from crrn.removers import RemoverName, is_untrained, load_remover, remover_digest, remover_label, remover_prediction
 
 FOLDER = "folder:"
 IDENTITY = "identity"
@@ -169,7 +169,7 @@ def _method(label: str, name: RemoverName, working_size: int | str | None, stren
     if isinstance(name, str) and name.startswith(FOLDER):
         return Method(label, name, _digest(name))
     own = remover_prediction(name)
-    prediction = own if is_method(name) else own.chosen(working_size, strength)
+    prediction = own if is_untrained(name) else own.chosen(working_size, strength)
     digest = _digest(name)
     if prediction != own:
         digest = hashlib.blake2b(f"{digest} {prediction}".encode(), digest_size=8).hexdigest()

@@ -24,7 +24,7 @@ from crrn.image.working_size import at_strength
 from crrn.inference.photo import Photo, encode, read_photo
 from crrn.inference.predictor import Predictor
 from crrn.nets import estimates_of, prediction_of
-from crrn.removers import RemoverName, is_method, load_remover, remover_label
+from crrn.removers import RemoverName, is_untrained, load_remover, remover_label
 
 PREVIEW_SIDE = 1600
 """Pixels of the longer side that the page shows; the download is of the photo's own size."""
@@ -98,7 +98,7 @@ class Studio:
     def about(self, label: str) -> str:
         """One line on a remover."""
         known = {"identity": "The photo as it is"} | {one.name: one.about for one in models()}
-        return known.get(label, "Your method" if is_method(self.removers[label]) else "Your network")
+        return known.get(label, "Your method" if is_untrained(self.removers[label]) else "Your network")
 
     def remove(
         self,
