@@ -166,6 +166,11 @@ def test_an_installed_package_through_all_commands(
     ok(command("predict", "input=photos", "output=own", "remover={_target_:mylab.removers.Dehaze,share:0.2}"))
     assert np.abs(pixels(tmp_path / "own/one.png") - dimmer).max() < 0.51 / 255
 
+    ok(command("main", "remove", "photos/one.png", "-o", "half", "--model", "dehaze"))
+    half = np.clip(mixture - 0.5 * mixture.min((2, 3), keepdims=True), 0, 1)[0].transpose(1, 2, 0)
+    assert np.abs(pixels(tmp_path / "half/one.png") - half).max() < 0.51 / 255
+    np.testing.assert_allclose(crrn.remove(mixture[0].transpose(1, 2, 0), "dehaze"), half, atol=1e-6)
+
     evaluated(command, tmp_path, panes)
     ok(command("report", "name=mine", "evaluations=[evaluations/tiny]", "runs=[runs/run]"))
     text = (tmp_path / "experiments/mine/README.md").read_text() + (tmp_path / "experiments/mine/tables.md").read_text()
@@ -280,7 +285,7 @@ def test_a_report_imports_nothing_of_strangers(command: Command, site: Path, pan
 
 
 def test_a_package_that_is_only_on_the_path_must_be_named(
-    command: Command, site: Path, photos: Path, tmp_path: Path
+    command: Command, site: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ok(command("train", *CONF, *tiny(photos, *NET), "name=run"))
     forget_mylab()
@@ -291,6 +296,14 @@ def test_a_package_that_is_only_on_the_path_must_be_named(
     assert refused.status == 1 and "plugins=[mylab]" in refused.err and "Traceback" not in refused.err
     assert "mylab" not in sys.modules
     ok(command(*predict, "plugins=[mylab]"))
+    forget_mylab()
+    monkeypatch.setattr(plugins, "_named", set())
+    remove = ("main", "remove", "photos/a.png", "-o", "removed", "--model", "runs/run")
+    refused = command(*remove)
+    assert refused.status == 1 and "plugins=[mylab]" in refused.err and "Traceback" not in refused.err
+    clean = crrn.remove(tmp_path / "photos/a.png", "runs/run", plugins=["mylab"])
+    ok(command(*remove, "--plugins", "mylab"))
+    np.testing.assert_array_equal(np.asarray(clean), np.asarray(Image.open(tmp_path / "removed/a.png")))
     absent = command(*predict, "plugins=[nolab]")
     assert absent.status == 1 and "plugins=[nolab]" in absent.err
 
@@ -371,3 +384,13 @@ def said(outcome: Outcome, words: list[str]) -> None:
     assert outcome.status == 1 and "Traceback" not in outcome.out + outcome.err
     for word in words:
         assert word in outcome.err, outcome.err
+
+
+def test_the_page_quotes_these_files() -> None:
+    page = (ROOT / "docs/extending.md").read_text()
+    quoted = re.findall(r"^```(?:python|yaml|toml)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    files = {path: path.read_text() for path in PLUGIN.rglob("*.*") if path.suffix in (".py", ".yaml", ".toml")}
+    for block in quoted:
+        assert any(block in text for text in files.values()), block
+    unquoted = [path.name for path, text in files.items() if not any(block in text for block in quoted)]
+    assert unquoted == ["__init__.py"]
