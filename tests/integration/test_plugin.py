@@ -365,6 +365,7 @@ def test_a_wrong_part_of_an_evaluation_is_said_in_one_sentence(
     [
         (["loss=crrn"], ["loss.reflection=null loss.gradient=null", "TinyUNet"]),
         (["loss.exclusion=0.1"], ["term on the reflection", "TinyUNet", "loss.exclusion=null"]),
+        (["dry_run=true", "loss.reconstruction=0.1"], ["TinyUNet", "loss.reconstruction=null"]),
         (["stages.joint.monitor=val/gradient_si"], ["val/gradient_si", "TinyUNet"]),
         (["stages.order=[gin]"], ["'gin'", "stages.order=[joint]"]),
         (["+net.width=2"], ["net.width", "channels"]),

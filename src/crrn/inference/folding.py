@@ -40,5 +40,8 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
                     block[place + 1] = nn.Identity()
     left = [name for name, layer in folded.named_modules() if isinstance(layer, NORMALISATIONS)]
     if left:
-        raise ExportError(f"The batch normalisation {left[0]} follows no convolution that it could be folded into.")
+        raise ExportError(
+            f"The batch normalisation {left[0]} follows no convolution that it could be folded into: leave "
+            "folds_batch_norm out of the network's class."
+        )
     return folded

@@ -101,6 +101,12 @@ def load_network(
             f"{len(wrong)} weights differ in name or shape, {wrong[0]!r} first; save the network with its own record"
         )
     network.load_state_dict(state, assign=True)
+    empty = [name for name, buffer in network.named_buffers() if buffer.is_meta]
+    if empty:
+        raise CheckpointError(
+            f"{path} does not hold {empty[0]} of its {describe(record)}: make that buffer persistent, or leave "
+            "builds_on_meta out of the class."
+        )
     set_prediction(network, prediction)
     return network.to(device, torch.float32).eval()
 

@@ -26,6 +26,7 @@ from crrn.training.budget import Budget, describe_lengths
 from crrn.training.callbacks import CallbackFactory
 from crrn.training.measure import measured_lengths
 from crrn.training.optimizers import Optimizer
+from crrn.training.stage_training import refuse_foreign_terms
 from crrn.training.stages import Stage, module_names, name_in, part_of, stage_modules, with_lengths
 from crrn.training.trainers import TrainerFactory
 
@@ -74,6 +75,7 @@ def show_dry_run(
     batches = data.batches.per_epoch()
     for name, stage in stages.items():
         part, prefix = named[name]
+        refuse_foreign_terms(part, stage.loss, name)
         optimizer.frozen(part, prefix)
         parameters = sum(parameter.numel() for parameter in part.parameters())
         for number, (height, width) in enumerate(data.batches.parsed_sizes()):

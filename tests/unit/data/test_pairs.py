@@ -120,7 +120,7 @@ def test_a_formation_model_that_returns_no_mixture_is_refused(make_data: MakeDat
             return background + reflection
 
     data = make_data(mixing=Sum())
-    with pytest.raises(ConfigError, match=r"The formation model Sum returns a Tensor .*: return a crrn\.mixing\.Mixture"):
+    with pytest.raises(ConfigError, match=r"model Sum returns a Tensor .*: return a crrn\.mixing\.Mixture"):
         formed(data)
 
 

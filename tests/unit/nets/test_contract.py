@@ -4,15 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from crrn.errors import ConfigError
+from crrn.errors import CheckpointError, ConfigError, ExportError
 from crrn.image.gradient import gradient_magnitude
 from crrn.inference.memory import bytes_per_pixel
 from crrn.inference.predictor import Predictor
 from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
-from crrn.nets import CRRN, estimate, estimates_of
+from crrn.nets import CRRN, estimate, estimates_of, load_network, save_network
 from crrn.nets.network import gradient_of, monitor_of, stages_of, training_estimate
+from crrn.nets.record import set_record
 from crrn.training import Optimizer, StageTraining
 from crrn.training.schedules import multistep
 
@@ -138,3 +139,28 @@ def test_the_measured_memory_of_crrn_is_about_the_known():
     from crrn.inference.memory import measured
 
     assert 0.6 < measured(network) / network.bytes_per_pixel < 1.6
+
+
+class Loose(nn.Module):
+    """Promises what it does not keep."""
+
+    builds_on_meta = True
+    folds_batch_norm = True
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.register_buffer("mean", torch.full((1, 3, 1, 1), 0.5), persistent=False)
+
+    def forward(self, mixture):
+        return mixture + self.norm(mixture - self.mean)
+
+
+def test_a_promise_that_is_not_kept_is_said_in_one_sentence(tmp_path):
+    network = Loose().eval()
+    set_record(network, Loose, {})
+    save_network(network, tmp_path / "loose.safetensors")
+    with pytest.raises(CheckpointError, match=r"does not hold mean of its Loose: .*builds_on_meta"):
+        load_network(tmp_path / "loose.safetensors", plugins=["tests"])
+    with pytest.raises(ExportError, match=r"normalisation norm follows no convolution .*folds_batch_norm"):
+        Predictor(network)
