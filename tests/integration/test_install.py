@@ -20,7 +20,7 @@ from PIL import Image
 
 from tests.conftest import write_photo
 from tests.integration.conftest import ROOT, inherited
-from tests.integration.server import started
+from tests.integration.server import PATIENCE, started
 
 pytestmark = pytest.mark.slow
 
@@ -154,7 +154,13 @@ def test_the_page(installed: Callable[[str], Path], photo: Path, tmp_path: Path)
     client = pytest.importorskip("gradio_client", reason="the extra `web` is not installed")
     command = (str(installed("crrn")), "demo")
     with started(tmp_path, "removers=[crrn-small]", command=command, environment=bare()) as demo:
-        page = client.Client(demo.address, verbose=False, download_files=str(tmp_path), analytics_enabled=False)
+        page = client.Client(
+            demo.address,
+            verbose=False,
+            download_files=str(tmp_path),
+            analytics_enabled=False,
+            httpx_kwargs={"timeout": PATIENCE},
+        )
         try:
             *_, note = page.predict(client.handle_file(photo), "crrn-small", 60, api_name="/remove")
         finally:

@@ -55,7 +55,13 @@ def test_a_photo_through_the_api(demo: Demo, tmp_path: Path) -> None:
     from gradio_client import Client, handle_file
 
     write_photo(tmp_path / "window.png", 1, 70, 90)
-    client = Client(demo.address, verbose=False, download_files=str(tmp_path / "results"), analytics_enabled=False)
+    client = Client(
+        demo.address,
+        verbose=False,
+        download_files=str(tmp_path / "results"),
+        analytics_enabled=False,
+        httpx_kwargs={"timeout": PATIENCE},
+    )
     try:
         (before, after), _, gradient, download, note = client.predict(
             handle_file(tmp_path / "window.png"), "identity", 100, api_name="/remove"

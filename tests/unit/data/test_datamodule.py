@@ -1,6 +1,7 @@
 import logging
 import multiprocessing
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -359,6 +360,10 @@ def test_workers_by_default(make_data: MakeData, monkeypatch: pytest.MonkeyPatch
     data.trainer.num_devices = 4  # type: ignore[union-attr, misc]
     loader = data.train_dataloader()
     assert (loader.num_workers, loader.pin_memory, loader.persistent_workers) == (3, True, True)
+    data.loading = replace(data.loading, cache=True)
+    assert data.train_dataloader().num_workers == 3
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])  # as on Windows
+    assert data.train_dataloader().num_workers == 0
 
 
 @pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers")
