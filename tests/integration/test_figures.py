@@ -190,6 +190,32 @@ class Lines:
         return float(self(title, contestant)["ratio"]["median"])
 
 
+def test_the_parts_of_a_step_are_those_of_the_record() -> None:
+    found = {line["title"]: float(line["value"]["median"]) for line in record("bench-parts")["lines"]}
+    step, here = ", width 1, 16x3x224x288: ", ", width 0.25, batch 2, float32, this CPU: share of the time"
+    kinds = ("arithmetic", "memory traffic", "least time on a GPU")
+    (_, *table, whole) = rows(section("docs/speed.md", "Where a step's time goes"))
+    sums = [0.0, 0.0, 0.0]
+    for label, *cells in table:
+        part = label if f"{label}{step}{kinds[0]}" in found else label[0].lower() + label[1:]
+        flops, moved, seconds = (found.pop(f"{part}{step}{kind}") for kind in kinds)
+        sums = [total + one for total, one in zip(sums, (flops, moved, seconds), strict=True)]
+        values = [flops, moved, flops / moved, seconds]
+        assert all(same(cell, value) for cell, value in zip(cells, values, strict=False)), label
+        share = found.pop(f"{part}{here}", None)
+        assert cells[-1] == "none" if share is None else same(cells[-1], share), label
+    flops, moved, seconds = sums
+    for cell, value in zip(whole[1:], (flops, moved, flops / moved, seconds), strict=False):
+        assert same(cell, value), cell
+    gpu = "whole step" + step + kinds[-1]
+    assert [title.removeprefix(gpu) for title in found if title.startswith(gpu)] == [" of 828 TFLOP/s and 4.8 TB/s"]
+    # of the 38.7 ms that an earlier version took on an H200, 6.5 of them for the loss
+    least = flops / 828
+    text = page("docs/speed.md")
+    assert f"It is {least / 38.7:.0%} of the peak".replace("%", " %") in text
+    assert f"- {(seconds - least) / 38.7:.0%} of the 38.7 ms are memory traffic".replace("%", " %") in text
+
+
 @pytest.fixture(scope="module")
 def lines() -> Lines:
     return Lines()

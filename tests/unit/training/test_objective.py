@@ -119,6 +119,6 @@ def test_what_cannot_be_compiled_is_one_sentence() -> None:
 @pytest.mark.slow
 def test_the_compiler_itself() -> None:
     require("compiler", shutil.which("g++") is not None)
-    net, loss, batch = named("gin", 1 / 64), ReconstructionLoss(gradient={"si": 1}), mixtures()
+    net, loss, batch = Tiny(), ReconstructionLoss({"ssim": 0.8, "l1": 1}), mixtures()
     compiled, plain = (step(function, net, loss, batch) for function in (compiled_objective(), objective))
     torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-3)
