@@ -35,7 +35,7 @@ RESERVED = {
     "gradio": ("crrn.webpage",),
     "hydra": ("crrn.cli",),
     "rich.console": ("crrn.screen", "crrn.cli.progress"),  # one console, which takes names for what they are
-    "lightning": ("crrn.training", "crrn.data.datamodule", "crrn.bench.step", "crrn.cli", "crrn.private"),
+    "lightning": ("crrn.training", "crrn.data.datamodule", "crrn.bench", "crrn.cli", "crrn.private"),
     "albumentations": ("crrn.data.augment",),
     "torchvision.models": ("crrn.nets.vgg",),
     "pytorch_lightning": (),  # its name today is lightning.pytorch
