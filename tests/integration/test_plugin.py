@@ -238,9 +238,14 @@ def of_training(run: Path) -> None:
 
 def evaluated(command: Command, place: Path, panes: Path) -> None:
     """An evaluation of mylab's network and remover, on its benchmark, by its metric."""
+    benchmark = ("benchmark=[panes]", f"benchmark.panes.root={panes}")
+    ok(command("prepare", *CONF, *benchmark))
+    assert json.loads((place / "prepared/panes.json").read_text())["images"] == 6
+    refused = command("prepare", *CONF, *benchmark, "benchmark.panes._target_=mylab.data.panes")
+    said(refused, ["benchmark.panes._target_=mylab.data.panes gives a PairSource"])
     removers = "removers=[runs/run,dehaze,{_target_:mylab.removers.Dehaze,share:0.2}]"
-    settings = (f"benchmark.panes.root={panes}", "protocol=[tint]", "device=cpu", "cases=1")
-    outcome = ok(command("eval", *CONF, "name=tiny", removers, "benchmark=[panes]", *settings))
+    settings = (*benchmark, "protocol=[tint]", "device=cpu", "cases=1")
+    outcome = ok(command("eval", *CONF, "name=tiny", removers, *settings))
     assert "Tint (levels) ↓" in outcome.out and "Dehaze share=0.2" in outcome.out
     summary = json.loads((place / "evaluations/tiny/summary.json").read_text())
     assert summary["evaluation"]["benchmarks"]["panes"]["scenes"] == 3

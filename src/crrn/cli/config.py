@@ -24,6 +24,9 @@ from crrn.plugins import allow
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
+A_BENCHMARK = "what gives a crrn.data.benchmarks.Benchmark, as crrn.data.benchmarks.paired_folder does"
+"""What an option of the group `benchmark` must be, for messages of `build`."""
+
 REPLACED = {
     "net.encoder_weights": "init={iin.encoder: imagenet}, init={iin.encoder: PATH} or init=null",
     "net.architecture": "net=NAME: crrn, iin, gin, ceilnet, ceilnet_edges or ceilnet_image",

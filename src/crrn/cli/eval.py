@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from crrn.cli.command import run
-from crrn.cli.config import build, refuse_unknown
+from crrn.cli.config import A_BENCHMARK, build, refuse_unknown
 from crrn.errors import ConfigError
 
-A_BENCHMARK = "what gives a crrn.data.benchmarks.Benchmark, as crrn.data.benchmarks.paired_folder does"
 A_PROTOCOL = "what gives a crrn.metrics.Protocol, as crrn.metrics.custom_protocol does"
 
 

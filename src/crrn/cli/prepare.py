@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crrn.cli.command import run
-from crrn.cli.config import build
+from crrn.cli.config import A_BENCHMARK, build
 from crrn.errors import ConfigError, CrrnError, DataError
 
 if TYPE_CHECKING:
@@ -65,12 +65,15 @@ def check_benchmark(
 ) -> list[CrrnError]:
     """Unpacks a benchmark where archives are given, checks it, prints the findings and writes FOLDER/NAME.json."""
     from crrn.cli.progress import ProgressDisplay
+    from crrn.data.benchmarks import Benchmark
     from crrn.data.preparation import check, unpack, write_index
 
+    if archives and "root" not in node:
+        raise ConfigError(f"benchmark.{key} has no root to unpack the archive to: unpack it by hand, without archive=.")
     with ProgressDisplay() as progress:
         if archives and unpack(archives, node["root"], progress):
             print(f"Unpacked {', '.join(map(str, archives))} to {node['root']}", file=sys.stderr)
-        checked = check(build(node, f"benchmark.{key}"), progress)
+        checked = check(build(node, f"benchmark.{key}", Benchmark, A_BENCHMARK), progress)
     index = folder / f"{checked.benchmark.name}.json"
     write_index(checked, index)
     show([subset_table(checked), finding_table(checked)], f"Index: {index}")
