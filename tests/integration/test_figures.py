@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
+from crrn.bench.report import read, write
 from crrn.catalogue import default_model
 from crrn.cli.config import config_folder
 from crrn.data import Batches
@@ -42,6 +44,10 @@ NAMES = {"sir2": "SIR2", "real20": "Real20", "nature20": "Nature20"}
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*/README.md")]
 
 
+RECORDS = {path.parent.name: json.loads(path.read_text()) for path in (ROOT / "experiments").glob("*/metrics.json")}
+"""What the experiments recorded."""
+
+
 def page(name: str) -> str:
     """A page's text with single spaces, so that a sentence is found wherever its lines break."""
     return " ".join((ROOT / name).read_text(encoding="utf-8").split())
@@ -60,11 +66,6 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines]
 
 
-def record(name: str) -> Any:
-    """What an experiment recorded."""
-    return json.loads((ROOT / "experiments" / name / "metrics.json").read_text())
-
-
 def setting(path: str) -> Any:
     """A group's option as plain values, such as "mixing/linear"."""
     return OmegaConf.to_container(OmegaConf.load(config_folder() / f"{path}.yaml"))
@@ -74,7 +75,7 @@ def setting(path: str) -> Any:
 
 
 def test_the_shipped_networks_figures_are_those_of_the_experiment() -> None:
-    results = record("results")["evaluations"]["results"]["results"]
+    results = RECORDS["results"]["evaluations"]["results"]["results"]
     card = json.loads((ROOT / f"src/crrn/weights/{default_model()}.json").read_text())
     figures = {(one["benchmark"], one["protocol"]): one for one in card["figures"]}
     methods = ("identity", "yl19", default_model())
@@ -121,7 +122,7 @@ def rows_with_slash(name: str) -> list[list[str]]:
 
 
 def test_the_small_networks_figures_are_those_of_the_experiment() -> None:
-    results = record("ceilnet")["evaluations"]["ceilnet_synthetic"]["results"]
+    results = RECORDS["ceilnet"]["evaluations"]["ceilnet_synthetic"]["results"]
     of = {result["protocol"]: result["removers"] for result in results}
     table = re.findall(
         r"^\| (\w+) \| (\d+\.\d\d) \| (0\.\d{4}) \|$", (ROOT / "docs/results.md").read_text(), flags=re.MULTILINE
@@ -142,7 +143,7 @@ def test_the_small_networks_figures_are_those_of_the_experiment() -> None:
 
 
 def test_the_quarter_hours_figures_are_those_of_the_run() -> None:
-    name, values = "experiments/quarter_hour/README.md", record("quarter_hour")
+    name, values = "experiments/quarter_hour/README.md", RECORDS["quarter_hour"]
     written = {row[0]: row[1:] for row in rows((ROOT / name).read_text())[1:]}
 
     def metrics(prefix: str) -> list[float]:
@@ -160,7 +161,7 @@ def test_the_quarter_hours_figures_are_those_of_the_run() -> None:
         "Gradient of B, identity (gradient of the input)": told(metrics("identity_gradient")),
         "Gradient of B, estimated": told(metrics("gradient")),
     }
-    data = record("ceilnet")["runs"]["quarter_hour"]["data"]
+    data = RECORDS["ceilnet"]["runs"]["quarter_hour"]["data"]
     background, reflection = (
         [data[each][key] for key in ("training", "held_out")] for each in ("background", "reflection")
     )
@@ -173,11 +174,34 @@ def test_the_quarter_hours_figures_are_those_of_the_run() -> None:
     assert f"{gains[2]:+.1f} dB PSNR on held-out mixtures" in page("docs/train.md")
 
 
+@pytest.mark.parametrize("name", sorted(name for name, record in RECORDS.items() if "evaluations" in record))
+def test_a_reports_tables_are_those_of_its_record(name: str) -> None:
+    results = [result for each in RECORDS[name]["evaluations"].values() for result in each["results"]]
+    text = (ROOT / f"experiments/{name}/README.md").read_text()
+    metric_of = {label: metric for metric, label in LABELS.items()}
+    tables = re.findall(r"^\*\*(\w+): (.+?)(?: [↑↓])?\*\*\n\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
+    assert {benchmark for benchmark, *_ in tables} == {result["benchmark"] for result in results}
+    for benchmark, label, table in tables:
+        head, *written = rows(table)
+        for protocol, *cells in written:
+            (of,) = (one["removers"] for one in results if (one["benchmark"], one["protocol"]) == (benchmark, protocol))
+            for method, cell in zip(head[1:], cells, strict=True):
+                mean = of[method]["metrics"][metric_of[label]]["mean"]
+                assert same(cell, mean), (benchmark, protocol, method, label)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, record in RECORDS.items() if "lines" in record))
+def test_a_benchmarks_tables_are_those_of_its_record(name: str, tmp_path: Path) -> None:
+    facts = {key: value for key, value in RECORDS[name].items() if key != "lines"}
+    write(tmp_path / name, facts, read(ROOT / "experiments" / name))
+    assert (tmp_path / name / "README.md").read_text() == (ROOT / "experiments" / name / "README.md").read_text()
+
+
 class Lines:
     """The lines of the recorded benchmark."""
 
     def __init__(self) -> None:
-        self.lines = record("bench-cpu")["lines"]
+        self.lines = RECORDS["bench-cpu"]["lines"]
 
     def __call__(self, title: str, contestant: str | None = "crrn") -> Any:
         (line,) = (one for one in self.lines if (one["title"], one["contestant"]) == (title, contestant))
@@ -191,7 +215,7 @@ class Lines:
 
 
 def test_the_parts_of_a_step_are_those_of_the_record() -> None:
-    found = {line["title"]: float(line["value"]["median"]) for line in record("bench-parts")["lines"]}
+    found = {line["title"]: float(line["value"]["median"]) for line in RECORDS["bench-parts"]["lines"]}
     step, here = ", width 1, 16x3x224x288: ", ", width 0.25, batch 2, float32, this CPU: share of the time"
     kinds = ("arithmetic", "memory traffic", "least time on a GPU")
     (_, *table, whole) = rows(section("docs/speed.md", "Where a step's time goes"))
