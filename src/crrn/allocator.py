@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 KEEP = 1 << 30
@@ -31,6 +32,13 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):  # another C library
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, KEEP) and mallopt(_M_TRIM_THRESHOLD, KEEP))
+
+
+def give_back_freed_memory() -> None:
+    """Gives the memory of freed tensors back to the system, where `keep_freed_memory` let the process keep it."""
+    if sys.platform.startswith("linux"):
+        with suppress(AttributeError, OSError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory() -> float:

@@ -188,11 +188,15 @@ def remover_digest(name: RemoverName) -> str:
 
 
 def choose_device(name: str) -> str:
-    """ "auto" is the GPU where there is one.
+    """ "auto" is the GPU where there is one. Of the processes that ``torchrun`` started on a machine with several GPUs,
+    each takes its own.
 
     Raises:
         ConfigError: a device that torch does not know or does not have.
     """
+    local = os.environ.get("LOCAL_RANK", "")
+    if name in ("auto", "cuda") and local.isdigit() and torch.cuda.device_count():
+        return f"cuda:{int(local) % torch.cuda.device_count()}"
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

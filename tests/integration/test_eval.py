@@ -161,7 +161,7 @@ def test_no_value_is_best_among_methods_on_different_images(evaluate: Evaluate, 
     for n in range(IMAGES - 1):
         (outputs / f"{n}.png").write_bytes((pairs / f"transmission_layer/{n}.png").read_bytes())
     outcome = evaluate(f"removers=[folder:{outputs}]", "protocol=[native]", "cases=0", "strict=false")
-    assert outcome.status == 0, outcome.err
+    assert outcome.status == 1 and "1 case could not be evaluated" in outcome.err, outcome.err
     (result,) = json.loads((tmp_path / "evaluations/tiny/summary.json").read_text())["results"]
     assert {"psnr", "ssim"} <= set(result["differing"]) and not {"gain_psnr"} & set(result["differing"])
     main = (tmp_path / "evaluations/tiny/summary.md").read_text().split("protocol native: gain")[0]
@@ -309,7 +309,7 @@ def test_bad_data_is_an_error_or_reported(
     assert outcome.status == 1 and says in outcome.err and "Traceback" not in outcome.err
 
     outcome = evaluate(*overrides, "strict=false", "name=tiny")
-    assert outcome.status == 0, outcome.err
+    assert outcome.status == (harm is torn), "what is found in the middle is a failure: " + outcome.err
     summary = json.loads((tmp_path / "evaluations/tiny/summary.json").read_text())
     identity = summary["results"][0]["removers"]["identity"]
     assert identity["images"] == left

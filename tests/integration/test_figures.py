@@ -23,6 +23,7 @@ from crrn.data.benchmarks.berkeley import REAL20
 from crrn.data.benchmarks.openrr import RRW_PAIRS
 from crrn.data.benchmarks.sir2 import PUBLISHED
 from crrn.evaluation.labels import LABELS
+from crrn.evaluation.memory import DECODED, DECODING, EVALUATED, MEASURED
 from crrn.evaluation.report.paper import TABLE_1, TABLE_2
 from crrn.evaluation.statistics import RESAMPLES
 from crrn.inference.export import CHECKED_AT, TOLERANCES
@@ -32,6 +33,7 @@ from crrn.metrics import named_protocol
 from crrn.metrics.gain import HARM_PSNR, HARM_SSIM
 from crrn.nets import CRRN
 from crrn.nets.network import bytes_by_width
+from crrn.ranks import PATIENCE
 from crrn.removers import load_remover
 from crrn.solvers import SOLVERS
 from crrn.training.guards import LATER
@@ -496,6 +498,12 @@ def sentences() -> Iterator[tuple[str, str]]:
     yield "docs/predict.md", f"the next {blended} blend"
     yield "docs/predict.md", f"with `quality={predict.quality}`"
     yield "docs/predict.md", f"more than {predict.max_megapixels} megapixels"
+    triplet = 3 * DECODED + DECODING + EVALUATED + MEASURED
+    yield (
+        "docs/evaluation.md",
+        f"need {triplet} bytes for each pixel of a triplet: {12e-3 * triplet:.1f} GB for 12",
+    )
+    yield "docs/clusters.md", f"has heard of no other for {PATIENCE / 60:.0f} minutes"
     solver = [f"{BYTES_PER_PIXEL[name]:.0f} ({name.upper()})" for name in ("yl19", "lb14", "nr17", "ws16")]
     yield "docs/predict.md", f"{', '.join(solver[:-1])} or {solver[-1]} bytes for each pixel"
     for label, width, encoder in (

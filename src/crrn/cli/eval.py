@@ -7,13 +7,13 @@ from typing import Any
 
 from crrn.cli.command import run
 from crrn.cli.config import A_BENCHMARK, build, refuse_unknown
-from crrn.errors import ConfigError
+from crrn.errors import ConfigError, CrrnError, DataError
 
 A_PROTOCOL = "what gives a crrn.metrics.Protocol, as crrn.metrics.custom_protocol does"
 
 
 def main() -> None:
-    """The command. Exits with status 1 if it failed."""
+    """The command. Exits with status 1 if it failed, or if a case did."""
     run("eval", evaluate, says="the same command goes on with what is left")
 
 
@@ -28,13 +28,20 @@ def evaluate(
     working_size: int | str | None,
     strength: float | None,
     strict: bool,
+    memory: float | str,
     save_outputs: bool,
     cases: int,
     parquet: bool,
     device: str,
     perceptual: dict[str, str | None],
-) -> None:
-    """Builds what the settings name and evaluates it; the parameters are the keys of ``conf/eval.yaml``."""
+) -> list[CrrnError]:
+    """Builds what the settings name and evaluates it; the parameters are the keys of ``conf/eval.yaml``. Of several
+    processes that share the cases (`crrn.ranks`) the first one sums up; where they do not run at the same time, a later
+    start without them does.
+
+    Returns:
+        An error that counts the cases that failed, where there are any.
+    """
     settings = {key: value for key, value in locals().items() if key != "data_root"}
     refuse_unknown(perceptual, ["lpips_alex_weights", "dists_weights"], "perceptual", "perceptual")
     if not benchmark:
@@ -46,12 +53,14 @@ def evaluate(
     from crrn.cli.progress import ProgressDisplay
     from crrn.data.benchmarks import Benchmark
     from crrn.evaluation.cases import keep_cases
+    from crrn.evaluation.labels import counted
     from crrn.evaluation.methods import methods
     from crrn.evaluation.runner import Evaluation
     from crrn.evaluation.show import show
     from crrn.evaluation.store import write_parquet
     from crrn.evaluation.summary import summarise
     from crrn.metrics import Dists, Lpips, Protocol
+    from crrn.ranks import Ranks
     from crrn.removers import choose_device
 
     torch.set_flush_denormal(True)
@@ -62,7 +71,13 @@ def evaluate(
         measures["lpips"] = Lpips(perceptual["lpips_alex_weights"]).to(where)
     if perceptual["dists_weights"]:
         measures["dists"] = Dists(perceptual["dists_weights"]).to(where)
-    with ProgressDisplay() as progress:
+    ranks = Ranks.from_environment()
+    with ProgressDisplay(shown=ranks.first) as progress:
+
+        def tell(what: str, done: int, of: int) -> None:
+            ranks.tell()
+            progress(what, done, of)
+
         evaluation = Evaluation(
             Path(evaluation_root) / name,
             methods(removers or [], working_size, strength),
@@ -72,15 +87,30 @@ def evaluate(
             device=where,
             strict=strict,
             save_outputs=save_outputs,
+            memory=memory,
             settings=settings,
-            progress=progress,
+            ranks=ranks,
+            progress=tell,
         )
         evaluation.run()
+        if ranks.finish(None) is None or (ranks.world > 1 and not ranks.together):
+            return []  # the process that sums up finds what failed
+        evaluation.merge()
         keep_cases(evaluation, cases)
     if parquet:
         for scores in evaluation.tables():
             write_parquet(scores)
     show(evaluation.folder, summarise(evaluation.folder))
+    failures = evaluation.failures()
+    if not failures:
+        return []
+    return [
+        DataError(
+            f"{counted(len(failures), 'case')} could not be evaluated (left out of all means); the first: "
+            f"{failures[0].rstrip('.')}. All reasons are in {evaluation.folder / 'images'}; the "
+            "same command tries again."
+        )
+    ]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Light: torch is imported when settings are known to be good.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from crrn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from crrn.cli.progress import ProgressDisplay
     from crrn.inference.batch import Job, Record
     from crrn.inference.predictor import Predictor
+    from crrn.ranks import Ranks
 
 NEUTRAL = frozenset({"inputs", "output", "reflection", "side_by_side", "device", "max_megapixels", "overwrite"})
 """Settings that change no result: what is done stays done when they change. A result made with another value of any
@@ -42,7 +42,7 @@ def predict_all(
     max_megapixels: float = 200,
     overwrite: bool = False,
 ) -> None:
-    """Predicts all that is not done yet.
+    """Predicts all that is not done yet; of several processes that share the work (`crrn.ranks`) each its part.
 
     Args:
         inputs: files, folders and patterns, as of `crrn.inference.batch.find_inputs`.
@@ -66,48 +66,78 @@ def predict_all(
     import torch
 
     from crrn.catalogue import default_model
-    from crrn.cli.progress import ProgressDisplay
     from crrn.inference.batch import Record, find_inputs, listed, plan, result_digest
     from crrn.inference.predictor import Predictor
-    from crrn.inference.video import CONTAINERS
+    from crrn.ranks import Ranks
     from crrn.removers import choose_device, load_remover, remover_digest, remover_label, remover_prediction
 
     torch.set_flush_denormal(True)
+    ranks = Ranks.from_environment()
     found = find_inputs(inputs, folder)
-    if found.passed_over:
+    if found.passed_over and ranks.first:
         print(f"passed over, as no photos: {listed(found.passed_over)}", file=sys.stderr)
     layers = ["background", *(["reflection"] if reflection else []), *(["side_by_side"] if side_by_side else [])]
     jobs = plan(found.photos, folder, layers)
     chosen = default_model() if remover is None else remover
     prediction = remover_prediction(chosen).chosen(working_size, strength)
     made_by = settings | prediction.record() | {"remover": remover_digest(chosen)}
-    record = Record(folder, result_digest(made_by), overwrite)
-    record.remove_leftovers(jobs)
-    left = [job for job in jobs if not record.done(job)]
-    why = ", as none is given" if remover is None else ""
-    how = f"{remover_label(chosen)}{why}, at {prediction.describe()}"
-    print(f"remover: {how}; {len(left)} of {len(jobs)} to do", file=sys.stderr)
-    if not left:
-        return
-    predictor = Predictor(
-        load_remover(chosen, choose_device(device)),
-        memory=memory,
-        tile=tile,
-        overlap=overlap,
-        layers=[layer for layer in layers if layer != "side_by_side"],
-        self_ensemble=self_ensemble,
-        precision=precision,
-        working_size=working_size,
-        strength=strength,
-    )
+    mine = ranks.share(jobs)
+    record = Record(folder, result_digest(made_by), overwrite, ranks.rank)
+    record.remove_leftovers(mine)
+    left = [job for job in mine if not record.done(job)]
+    if ranks.first or not ranks.together:
+        why = ", as none is given" if remover is None else ""
+        how = f"{remover_label(chosen)}{why}, at {prediction.describe()}"
+        part = f", the share of process {ranks.rank} of {ranks.world}" if ranks.world > 1 else ""
+        print(f"remover: {how}; {len(left)} of {len(mine)} to do{part}", file=sys.stderr)
     failed: list[str] = []
-    with ProgressDisplay() as progress:
-        for number, one in enumerate(left):
-            tell = partial(_tell, progress, number, len(left))
+    if left:
+        predictor = Predictor(
+            load_remover(chosen, choose_device(device)),
+            memory=memory,
+            tile=tile,
+            overlap=overlap,
+            layers=[layer for layer in layers if layer != "side_by_side"],
+            self_ensemble=self_ensemble,
+            precision=precision,
+            working_size=working_size,
+            strength=strength,
+        )
+        failed = _predict(predictor, left, record, ranks, quality, max_megapixels)
+    reports = ranks.finish({"made": len(left) - len(failed), "failed": failed, "of": len(mine)})
+    if reports is None:
+        return
+    if ranks.together:
+        made = ", ".join(str(report["made"]) for report in reports)
+        print(f"made by the {ranks.world} processes: {made}", file=sys.stderr)
+    failed, count = [name for report in reports for name in report["failed"]], sum(report["of"] for report in reports)
+    if failed:
+        raise DataError(
+            f"{len(failed)} of {count} could not be predicted ({', '.join(failed)}), each for the reason above; "
+            f"the others are in {folder}."
+        )
+
+
+def _predict(
+    predictor: Predictor, jobs: Sequence[Job], record: Record, ranks: Ranks, quality: int, max_megapixels: float
+) -> list[str]:
+    """Predicts all jobs, and gives the names of those that could not be; their reasons are printed."""
+    from crrn.cli.progress import ProgressDisplay
+    from crrn.inference.video import CONTAINERS
+
+    failed: list[str] = []
+    with ProgressDisplay(shown=ranks.first) as progress:
+
+        def show(what: str, done: float, of: int) -> None:
+            ranks.tell()
+            progress(what, done, of)
+
+        for number, one in enumerate(jobs):
+            tell = partial(_tell, show, number, len(jobs))
             try:
                 record.refuse_foreign(one)
                 if one.source.suffix.lower() in CONTAINERS:
-                    _video(predictor, one, record, partial(progress, "frames"), max_megapixels)
+                    _video(predictor, one, record, partial(show, "frames"), max_megapixels)
                 else:
                     _photo(predictor, one, record, tell, quality, max_megapixels)
             except DataError as error:
@@ -115,15 +145,11 @@ def predict_all(
                 where = "" if str(one.source) in str(error) else f"{one.source}: "
                 print(f"failed: {where}{error}", file=sys.stderr)
                 tell(1.0)
-    if failed:
-        raise DataError(
-            f"{len(failed)} of {len(jobs)} could not be predicted ({', '.join(failed)}), each for the reason above; "
-            f"the others are in {folder}."
-        )
+    return failed
 
 
-def _tell(progress: ProgressDisplay, number: int, of: int, fraction: float) -> None:
-    progress("photos", number + fraction, of)
+def _tell(show: Callable[[str, float, int], None], number: int, of: int, fraction: float) -> None:
+    show("photos", number + fraction, of)
 
 
 def _photo(predictor: Predictor, job: Job, record: Record, tell: Any, quality: int, max_megapixels: float) -> None:

@@ -14,10 +14,15 @@ SECONDS = 20
 
 
 class ProgressDisplay:
-    """Called as ``progress(what, done, of)``; ``what`` names the part of the work, each gets its own bar."""
+    """Called as ``progress(what, done, of)``; ``what`` names the part of the work, each gets its own bar.
 
-    def __init__(self) -> None:
-        self.terminal = sys.stderr.isatty()
+    Args:
+        shown: off for the other ones of several processes that share a terminal.
+    """
+
+    def __init__(self, shown: bool = True) -> None:
+        self.shown = shown
+        self.terminal = sys.stderr.isatty() and shown
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -40,6 +45,8 @@ class ProgressDisplay:
         self.bars.stop()
 
     def __call__(self, what: str, done: float, of: int) -> None:
+        if not self.shown:
+            return
         if what not in self.tasks:
             self.tasks[what] = self.bars.add_task(what, total=of)
             self.began[what] = (time.monotonic(), done)

@@ -100,7 +100,7 @@ def read_image(file: Path) -> Pixels:
             orientation = image.getexif().get(_ORIENTATION, 1)
             return _rgb(image.transpose(_TURNS[orientation]) if orientation in _TURNS else image)
     except Exception as error:  # as above
-        raise _unreadable(file, error, "replace the file, or set strict=false to go on without it") from error
+        raise _unreadable(file, error, "replace or remove the file") from error
 
 
 class PhotoBank:

@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from crrn.data.photos import read_image
 from crrn.data.sources import photos_below
 from crrn.errors import ConfigError, DataError
 from crrn.image.picture import Pixels, to_tensor
-from crrn.image.working_size import at_strength, at_working_size
+from crrn.inference.predictor import Predictor
 from crrn.layers import Layers
 from crrn.metrics import Protocol
-from crrn.nets import Prediction, estimate
+from crrn.nets import Prediction, estimates_of
 from crrn.removers import RemoverName, is_untrained, load_remover, remover_digest, remover_label, remover_prediction
 
 FOLDER = "folder:"
@@ -45,11 +44,11 @@ class Method:
     digest: str
     prediction: Prediction | None = None
 
-    def open(self, device: str | torch.device) -> Outputs:
-        """Loads it."""
+    def open(self, device: str | torch.device, memory: float | str = "auto") -> Outputs:
+        """Loads it; the memory is a limit as of `crrn.inference.predictor.Predictor`."""
         if self.prediction is None:
             return FolderOutputs(Path(str(self.name).removeprefix(FOLDER)))
-        return ModuleOutputs(load_remover(self.name, device), device, self.prediction)
+        return ModuleOutputs(load_remover(self.name, device), device, self.prediction, memory)
 
 
 class Outputs:
@@ -61,25 +60,42 @@ class Outputs:
 
 
 class ModuleOutputs(Outputs):
-    """A network or a solver, at its working size unless the protocol has a fixed size."""
+    """A network or a solver, at its working size unless the protocol has a fixed size.
 
-    def __init__(self, module: nn.Module, device: str | torch.device, prediction: Prediction) -> None:
-        self.module = module
-        self.device = torch.device(device)
-        self.prediction = prediction
+    Args:
+        module: in evaluation mode, on the device.
+        device: where it runs.
+        prediction: its working size and strength.
+        memory: the limit, as of `Predictor`. A network on an image that does not fit goes in tiles. A solver, which
+            gives other results in tiles, goes whole or raises a DataError.
+
+    Raises:
+        ConfigError: the module estimates no background.
+    """
+
+    def __init__(
+        self, module: nn.Module, device: str | torch.device, prediction: Prediction, memory: float | str = "auto"
+    ) -> None:
+        layers = [layer for layer in ("background", "reflection") if layer in estimates_of(module)]
+        if "background" not in layers:
+            raise ConfigError("This remover estimates no background, only its gradient: evaluate the whole network.")
+        strength = prediction.strength
+        self.own = Predictor(
+            module,
+            memory=memory,
+            layers=layers,
+            working_size=prediction.working_size,
+            strength=strength,
+            refuse=True,
+            device=device,
+        )
+        self.native = self.own.but(layers=layers, working_size="native", strength=strength)
 
     def layers(self, case: Case, mixture: Tensor, photo: Pixels, protocol: Protocol) -> Layers:
-        side = None if protocol.fixed_size else self.prediction.working_size
-        with torch.inference_mode():
-            mixture = mixture.to(self.device)
-            layers = at_working_size(partial(estimate, self.module), mixture, side)
-            if layers.background is not None:
-                strong = at_strength(mixture, layers.background, self.prediction.strength)
-                layers = layers._replace(background=strong)
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
-        if layers.background is None:
-            raise ConfigError("This remover estimates no background, only its gradient: evaluate the whole network.")
+        predictor = self.native if protocol.fixed_size else self.own
+        layers = predictor(mixture)
+        if predictor.device.type == "cuda":
+            torch.cuda.synchronize()
         return layers
 
 

@@ -6,10 +6,11 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crrn.allocator import give_back_freed_memory
 from crrn.data.benchmarks import Benchmark, Case, inspect, refuse_problems
 from crrn.data.benchmarks.case import Progress, dominant
-from crrn.data.photos import read_image
-from crrn.errors import ConfigError, CrrnError, DataError, RunError
+from crrn.data.photos import read_image, upright_size
+from crrn.errors import CheckpointError, ConfigError, CrrnError, DataError, RunError
 from crrn.evaluation.gains import COMPARED, gains_of
+from crrn.evaluation.memory import Room, bytes_of_case
 from crrn.evaluation.methods import IDENTITY, Method, Outputs, file_name
 from crrn.evaluation.store import FACTS, RECORD, WITHOUT_TRUTH, ImageScores, Row
 from crrn.files import write_atomically
@@ -30,12 +33,15 @@ from crrn.metrics import Protocol, derive_mask
 from crrn.metrics.masks import DERIVED
 from crrn.metrics.protocols import PERCEPTUAL, Perceptual
 from crrn.provenance import provenance
+from crrn.ranks import Ranks
 from crrn.records import read_json
 
 log = logging.getLogger(__name__)
 
 AHEAD = 4
 """Cases that are decoded while one is evaluated; memory does not grow with the benchmark."""
+SMALL = 1 << 20
+"""Pixels of the largest image that is decoded ahead."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,12 @@ class Evaluation:
         protocols: how; by name.
         perceptual: "lpips" and "dists", where their weights were given.
         device: where networks run and metrics are computed.
-        strict: any problem with the data is an error; else it is reported, and the image is in no mean.
+        strict: any problem with the data that is found before the start is an error; else it is reported, and the
+            image is in no mean.
         save_outputs: keep every estimate as PNG.
         settings: what goes into the record, plain values.
+        memory: GB that the process may take, as of `crrn.inference.predictor.Predictor`.
+        ranks: the processes that share the cases; each evaluates its part, with all removers.
         progress: told how far the inspection, `run` and `crrn.evaluation.cases.keep_cases` are.
 
     Raises:
@@ -79,12 +88,16 @@ class Evaluation:
         strict: bool = True,
         save_outputs: bool = False,
         settings: Mapping[str, Any] | None = None,
+        memory: float | str = "auto",
+        ranks: Ranks | None = None,
         progress: Progress = lambda what, done, of: None,
     ) -> None:
         self.folder = Path(folder)
         self.rows = list(rows)
         self.perceptual = dict(perceptual or {})
         self.device = torch.device(device)
+        self.room = Room(memory, self.device)
+        self.ranks = ranks or Ranks()
         self.strict = strict
         self.save_outputs = save_outputs
         self.protocols = list(protocols)
@@ -109,9 +122,9 @@ class Evaluation:
                 f"benchmark.folder.name=NAME."
             )
         for benchmark in self.benchmarks:
-            for problem in benchmark.problems:
+            for problem in benchmark.problems if self.ranks.first else ():
                 log.warning("%s: %s", benchmark.name, problem)
-            for note in benchmark.notes:
+            for note in benchmark.notes if self.ranks.first else ():
                 log.info("%s: %s", benchmark.name, note)
             if strict:
                 refuse_problems(benchmark)
@@ -124,7 +137,8 @@ class Evaluation:
         self.record = self._record(dict(settings or {}))
 
     def _record(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Writes evaluation.json; a folder that holds other things under the same names is refused."""
+        """Writes evaluation.json, the first process alone; a folder that holds other things under the same names is
+        refused."""
         path = self.folder / "evaluation.json"
         identity: dict[str, Any] = {
             "benchmarks": {benchmark.name: benchmark.summary() for benchmark in self.benchmarks},
@@ -163,13 +177,14 @@ class Evaluation:
         }
         for session in record["sessions"]:
             session["git"].pop("changes", None)
-        with write_atomically(path, "w") as file:
-            json.dump(record, file, indent=2, default=str)
+        if self.ranks.first:
+            with write_atomically(path, "w") as file:
+                json.dump(record, file, indent=2, default=str)
         return record
 
     def scores(self, benchmark: Benchmark, protocol: Protocol, row: Method) -> ImageScores:
         """The per-image table of a remover on a benchmark under a protocol."""
-        return open_scores(self.folder, benchmark.name, protocol, row.label, self.perceptual)
+        return open_scores(self.folder, benchmark.name, protocol, row.label, self.perceptual, self.ranks.rank)
 
     def tables(self) -> list[ImageScores]:
         """All tables of this evaluation."""
@@ -178,14 +193,15 @@ class Evaluation:
     def opened(self, row: Method) -> Outputs:
         """A row's remover; the last one that was asked for stays loaded."""
         if self._opened is None or self._opened[0] != row:
-            self._opened = (row, row.open(self.device))
+            self._opened = (row, row.open(self.device, self.room.memory))
         return self._opened[1]
 
     def run(self) -> None:
-        """Evaluates all that is not done yet.
+        """Evaluates all that is not done yet. A case that fails is recorded with its reason, and the others go on; see
+        `failures`.
 
         Raises:
-            DataError: an image cannot be evaluated, and strict is on; all rows so far are kept.
+            RunError: a row cannot be written.
             CheckpointError, ConfigError, DataError: a remover cannot be loaded; each is tried before any is run.
         """
         for row in self.rows:
@@ -197,30 +213,35 @@ class Evaluation:
             for benchmark in self.benchmarks:
                 for protocols in sizes.values():
                     tables = {protocol: self.scores(benchmark, protocol, row) for protocol in protocols}
-                    wanted = [
-                        case
-                        for case in benchmark.cases
-                        if any(case.name not in table.done for table in tables.values())
-                    ]
+                    mine = self.ranks.share(benchmark.cases)
+                    wanted = [case for case in mine if any(case.name not in scores.done for scores in tables.values())]
                     what = f"{benchmark.name} | {row.label} | {', '.join(p.name for p in protocols)}"
-                    done = len(benchmark.cases) - len(wanted)
-                    self.progress(what, done, len(benchmark.cases))
-                    for case, layered in decoded(wanted):
-                        self._case(benchmark, case, layered, row, tables)
+                    done = len(mine) - len(wanted)
+                    self.progress(what, done, len(mine))
+                    for case, read in decoded(wanted):
+                        self._case(benchmark, case, read, row, tables)
                         done += 1
-                        self.progress(what, done, len(benchmark.cases))
+                        self.progress(what, done, len(mine))
+
+    def merge(self) -> None:
+        """Makes the rows of all processes one table each, when the others have ended."""
+        for benchmark in self.benchmarks:
+            for protocol in self.protocols:
+                for row in self.rows:
+                    self.scores(benchmark, protocol, row).merge([case.name for case in benchmark.cases])
 
     def _case(
         self,
         benchmark: Benchmark,
         case: Case,
-        layered: Layered | CrrnError,
+        read: Callable[[], Layered],
         row: Method,
         tables: dict[Protocol, ImageScores],
     ) -> None:
+        """Evaluates one case; a failure is recorded and logged."""
         try:
-            if isinstance(layered, CrrnError):
-                raise layered
+            self.require_memory(case, [*tables])
+            layered = read()
             if layered.mask is not None and not layered.mask.any():
                 empty = f"{case.mask} is an empty mask (case {case.name})"
                 if self.strict:
@@ -248,20 +269,36 @@ class Evaluation:
                         values |= gains_of(values, self._of_identity(benchmark, protocol, case))
                     height, width = mixture.shape[-2:]
                     scores.add(replace(row_of(case), height=height, width=width, seconds=seconds, values=values))
-        except (DataError, ValueError) as error:
-            if self.strict:
-                raise (
-                    error
-                    if isinstance(error, CrrnError)
-                    else DataError(
-                        f"The case {case.name} of {benchmark.name} cannot be evaluated: {error}; set strict=false "
-                        f"to report it and go on."
-                    )
-                ) from error
-            log.warning("%s: %s: %s", benchmark.name, case.name, error)
+        except (RunError, ConfigError, CheckpointError):
+            raise  # of the evaluation, not of this case
+        except Exception as error:
+            reason = reason_of(error)
+            log.warning("failed: %s | %s | %s: %s", benchmark.name, row.label, case.name, reason)
             for scores in tables.values():
                 if case.name not in scores.done:
-                    scores.add(replace(row_of(case), problem=str(error)))
+                    scores.add(replace(row_of(case), problem=reason))
+            give_back_freed_memory()  # what a large case took is not kept from the others
+
+    def require_memory(self, case: Case, protocols: Sequence[Protocol]) -> None:
+        """DataError where the memory does not suffice for a case; the remover's own need is left to its predictor."""
+        try:
+            size = upright_size(case.mixture)
+        except Exception:  # PIL's plugins raise all kinds of errors on broken files; reading it says what is wrong
+            return
+        self.room.require(*bytes_of_case(size, len(case.files()), protocols, self.perceptual.keys()))
+
+    def failures(self) -> list[str]:
+        """The cases that could not be evaluated, as "BENCHMARK, CASE, METHOD: reason", one for all protocols."""
+        found: dict[tuple[str, str, str], str] = {}
+        for benchmark in self.benchmarks:
+            cases = {case.name for case in benchmark.cases}
+            for protocol in self.protocols:
+                for row in self.rows:
+                    scores = self.scores(benchmark, protocol, row)
+                    for one in scores.rows():
+                        if one.problem and one.image in cases - scores.done:
+                            found.setdefault((benchmark.name, one.image, row.label), one.problem)
+        return [f"{', '.join(key)}: {reason}" for key, reason in found.items()]
 
     def _measure(
         self,
@@ -310,12 +347,17 @@ def row_of(case: Case) -> Row:
 
 
 def open_scores(
-    folder: Path, benchmark: str, protocol: Protocol, label: str, perceptual: Mapping[str, Any] | Sequence[str]
+    folder: Path,
+    benchmark: str,
+    protocol: Protocol,
+    label: str,
+    perceptual: Mapping[str, Any] | Sequence[str],
+    rank: int = 0,
 ) -> ImageScores:
     """The per-image table of one remover; metrics whose weights were not given have no column."""
     metrics = [metric for metric in protocol.metrics if metric not in PERCEPTUAL or metric in perceptual]
     path = folder / "images" / benchmark / protocol.name / f"{file_name(label)}.csv"
-    return ImageScores(path, [*metrics, *COMPARED, *WITHOUT_TRUTH])
+    return ImageScores(path, [*metrics, *COMPARED, *WITHOUT_TRUTH], rank)
 
 
 def mask_origin(benchmark: Mapping[str, Any]) -> str:
@@ -326,28 +368,48 @@ def mask_origin(benchmark: Mapping[str, Any]) -> str:
     return DERIVED if layers["reflection"] else "none"
 
 
-def decoded(cases: Sequence[Case]) -> Iterator[tuple[Case, Layered | CrrnError]]:
-    """The cases with their pictures, a few ahead of the caller; an unreadable one comes as its error."""
+def decoded(cases: Sequence[Case]) -> Iterator[tuple[Case, Callable[[], Layered]]]:
+    """The cases, and what gives their pictures, as `read_case` does: small ones are decoded ahead of the caller, a few
+    at a time, a large one when it is asked for."""
     with ThreadPoolExecutor(2) as pool:
-        waiting = iter(cases)
-        queue: list[tuple[Case, Future[Layered | CrrnError]]] = [
-            (case, pool.submit(read_case, case)) for case in islice(waiting, AHEAD)
-        ]
-        while queue:
-            case, future = queue.pop(0)
-            queue += [(following, pool.submit(read_case, following)) for following in islice(waiting, 1)]
-            yield case, future.result()
+        ahead: dict[str, Future[Layered]] = {}
+        for number, case in enumerate(cases):
+            for following in cases[number : number + AHEAD + 1]:
+                if following.name not in ahead and _small(following):
+                    ahead[following.name] = pool.submit(read_case, following)
+            future = ahead.pop(case.name, None)
+            yield case, partial(read_case, case) if future is None else future.result
+            del future  # and its pictures
 
 
-def read_case(case: Case) -> Layered | CrrnError:
-    """A case's pictures, or the error that one of them is."""
+def _small(case: Case) -> bool:
     try:
-        mask = None if case.mask is None else dominant(read_image(case.mask))
-        background = None if case.background is None else read_image(case.background)
-        reflection = None if case.reflection is None else read_image(case.reflection)
-        return Layered(read_image(case.mixture), background, reflection, mask)
-    except CrrnError as error:
-        return error
+        height, width = upright_size(case.mixture)
+    except Exception:  # reading it says what is wrong
+        return False
+    return height * width <= SMALL
+
+
+def read_case(case: Case) -> Layered:
+    """A case's pictures.
+
+    Raises:
+        DataError: one of them cannot be read.
+    """
+    mask = None if case.mask is None else dominant(read_image(case.mask))
+    background = None if case.background is None else read_image(case.background)
+    reflection = None if case.reflection is None else read_image(case.reflection)
+    return Layered(read_image(case.mixture), background, reflection, mask)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a case failed, in one line: of an error that is not crrn's also its kind and where it was raised."""
+    if isinstance(error, CrrnError):
+        return str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    said = str(error).splitlines()
+    return f"{type(error).__name__.lstrip('_')}: {said[0] if said else 'no message'}{where}"
 
 
 def mean(values: Sequence[float]) -> float:

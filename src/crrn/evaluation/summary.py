@@ -180,7 +180,7 @@ def ranking(table: Table, protocol: Protocol) -> list[str]:
 
 def _tests(tables: list[Table], protocol: Protocol) -> list[dict[str, Any]]:
     tests = []
-    metrics = list(next(iter(tables[0].rows.values())).values) if tables[0].rows else []
+    metrics = next((list(row.values) for table in tables for row in table.rows.values()), [])
     for metric in metrics:
         if metric in WITHOUT_TRUTH or metric in GAINS:  # a gain's difference is that of its metric
             continue

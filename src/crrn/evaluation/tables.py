@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from crrn.evaluation.gains import COMPARED
@@ -29,6 +30,9 @@ from crrn.nets import Prediction
 
 NUMBER = re.compile(r"(< )?[+−-]?[\d.,]+( ± [\d.]+)?|\[[-+−\d., –]*\]|–|")
 """What a cell of a column of numbers holds; nothing and a dash are no obstacle."""
+
+REASONS = 3
+"""How many failed images of a method the notes quote."""
 
 
 @dataclass
@@ -140,11 +144,13 @@ def notes(result: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
             f"{counted(len(facts['problems']), 'problem')} with the data; the first: {facts['problems'][0]['where']}: "
             f"{facts['problems'][0]['what']}."
         )
-    failed = {label: len(entry["problems"]) for label, entry in result["removers"].items() if entry["problems"]}
-    lines += [
-        f"{label}: {counted(count, 'image')} could not be evaluated, left out of all means."
-        for label, count in failed.items()
-    ]
+    for label, entry in result["removers"].items():
+        if entry["problems"]:
+            first = [f"{image} ({reason.rstrip('.')})" for image, reason in islice(entry["problems"].items(), REASONS)]
+            lines.append(
+                f"{label}: {counted(len(entry['problems']), 'image')} could not be evaluated, left out of all means: "
+                f"{', '.join(first)}{', ...' * (len(entry['problems']) > REASONS)}."
+            )
     return lines + unmarked(result, columns(result))
 
 

@@ -18,7 +18,7 @@ from crrn.files import TEMPORARY
 from crrn.inference.photo import SUFFIXES
 
 RECORD = "predictions.jsonl"
-"""The record's name in the output folder."""
+"""The record's name in the output folder; of process N of several it is predictions.N.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,8 @@ def result_digest(settings: Mapping[str, Any]) -> str:
 
 
 class Record:
-    """What this command has written into a folder: one line of JSON for each file, in predictions.jsonl.
+    """What this command has written into a folder: one line of JSON for each file, in predictions.jsonl. Of several
+    processes that share the work each writes a file of its own, and reads those of all.
 
     A line tells the file's size and time of change, its input's, and the settings. It is appended when the file is
     complete and about to get its name: with a file that is as its line says, a result is known to be whole, to be
@@ -156,27 +157,35 @@ class Record:
         folder: the output folder.
         settings: the digest of all that changes the results (`result_digest`).
         overwrite: replace files that this command did not write.
+        rank: the number of this process.
 
     Raises:
-        DataError: the record is a link.
+        DataError: a record is a link.
     """
 
-    def __init__(self, folder: Path, settings: str, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, settings: str, overwrite: bool = False, rank: int = 0) -> None:
         self.folder = folder
-        self.path = folder / RECORD
+        self.path = folder / _record_name(rank)
         self.settings = settings
         self.overwrite = overwrite
         self.lines: dict[str, dict[str, Any]] = {}
         if self.path.is_symlink():  # what is noted would go elsewhere
             raise DataError(f"{self.path} is a link: remove it, or give another output.")
-        if self.path.is_file():
-            for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    line = json.loads(text)
+        for path in [folder / RECORD, *sorted(folder.glob(_record_name("*")))]:
+            if path.is_file() and not path.is_symlink():
+                self._read(path)
+
+    def _read(self, path: Path) -> None:
+        """Takes over the lines of a record; of two lines on one result that of the later file counts."""
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                line = json.loads(text)
+                known = self.lines.get(line["output"], {})
+                if line["output_changed_ns"] >= known.get("output_changed_ns", 0):
                     self.lines[line["output"]] = line
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    # torn by a kill, or another's: as if it had not been written
-                    continue
+            except (ValueError, KeyError, TypeError, RecursionError):
+                # torn by a kill, or another's: as if it had not been written
+                continue
 
     def done(self, job: Job) -> bool:
         """Whether all results of a job are there, made of this input with these settings."""
@@ -229,6 +238,10 @@ class Record:
 
     def _made_of(self, source: Path) -> dict[str, Any]:
         return {"input": str(source.resolve()), "settings": self.settings, **_stamp(source.stat(), "input_")}
+
+
+def _record_name(rank: int | str) -> str:
+    return RECORD if rank == 0 else RECORD.replace(".", f".{rank}.")
 
 
 def _stamp(status: os.stat_result, prefix: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -10,8 +11,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from crrn.errors import ConfigError
 from crrn.nets import estimate
 from crrn.private import peak_of_tensors
+from crrn.ranks import processes_here
 from crrn.solvers import SOLVERS
 
 BYTES_PER_PIXEL = {
@@ -62,10 +65,12 @@ def measured(network: nn.Module) -> float:
 
 
 def available(device: torch.device) -> int:
-    """Bytes that a process could still take: free memory of the GPU, or of the machine within its container's limit."""
+    """Bytes that this process could still take: free memory of the GPU, or of the machine within its container's limit;
+    a part of it where ``torchrun`` started several processes on the same."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+        free = int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+        return free // -(-processes_here() // torch.cuda.device_count())
     free = ASSUMED
     if platform.system() == "Linux":
         found = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
@@ -81,7 +86,26 @@ def available(device: torch.device) -> int:
             free = min(free, max(0, room[0] - room[1]))
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return free
+    return free // processes_here()
+
+
+def allowed(memory: float | str, device: torch.device) -> float:
+    """Bytes that this process may take in all, there, by the setting ``memory``.
+
+    Args:
+        memory: a number of GB (1e9 bytes); or "auto", which leaves half of what is free now to others, on a GPU a
+            fifth.
+        device: where.
+
+    Raises:
+        ConfigError: the setting is neither.
+    """
+    if memory == "auto":
+        share = 0.8 if device.type == "cuda" else 0.5
+        return used(device) + share * available(device)
+    if isinstance(memory, str | bool) or not 0 < memory < math.inf:
+        raise ConfigError(f"memory={memory} is no limit: give auto, or a positive number of GB.")
+    return float(memory) * 1e9
 
 
 def used(device: torch.device) -> int:

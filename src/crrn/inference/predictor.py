@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +15,7 @@ from crrn.errors import ConfigError, DataError
 from crrn.image.padding import crop, pad_to_multiple
 from crrn.image.working_size import at_strength, at_working_size
 from crrn.inference.folding import fold_batch_norm
-from crrn.inference.memory import SCRATCH, available, bytes_per_pixel, used
+from crrn.inference.memory import SCRATCH, allowed, bytes_per_pixel, used
 from crrn.inference.tiles import Window, smallest, tile_size, windows
 from crrn.layers import Layers
 from crrn.nets import estimate, estimates_of, prediction_of
@@ -61,6 +60,9 @@ class Predictor:
         working_size: the short side in pixels of the copy that the remover sees; "auto" is the remover's own,
             "native" or None the image's size.
         strength: how much of the estimated change the background gets, 0 to 150; None is the remover's own.
+        refuse: an image is an error, and not a warning, where the memory allows not even the smallest tiles, or for a
+            solver not the whole image.
+        device: where a remover without parameters, as a solver is, is to run; None is the CPU.
 
     Raises:
         ConfigError: an option is out of range, or the remover does not estimate a wanted layer.
@@ -78,10 +80,10 @@ class Predictor:
         precision: str = "fp32",
         working_size: int | str | None = "auto",
         strength: float | None = None,
+        refuse: bool = False,
+        device: str | torch.device | None = None,
     ) -> None:
         self.layers = _estimated(remover, layers)
-        if memory != "auto" and (isinstance(memory, str | bool) or not 0 < memory < math.inf):
-            raise ConfigError(f"memory={memory} is no limit: give auto, or a positive number of GB.")
         if overlap <= 0 or overlap != int(overlap):
             raise ConfigError(f"overlap={overlap} is no overlap: give a positive number of pixels.")
         if tile is not None and tile < smallest(overlap):
@@ -99,8 +101,10 @@ class Predictor:
         self.overlap = int(overlap)
         self.self_ensemble = self_ensemble
         self.precision = precision
+        self.refuse = refuse
         state = next(iter([*remover.parameters(), *remover.buffers()]), None)
-        self.device = state.device if state is not None else torch.device("cpu")
+        self.device = state.device if state is not None else torch.device(device or "cpu")
+        allowed(memory, self.device)  # a wrong limit is said now
 
     def but(
         self,
@@ -126,8 +130,8 @@ class Predictor:
             Layers of the mixture's size, float32, on its device, clipped to [0, 1].
 
         Raises:
-            DataError: the mixture has another shape, the remover gave values that are not finite, or
-                there is not even memory for the smallest tiles.
+            DataError: the mixture has another shape, the remover gave values that are not finite, there is not even
+                memory for the smallest tiles, or `refuse` says so.
         """
         if mixture.ndim != 4 or mixture.shape[:2] != (1, 3) or 0 in mixture.shape or not mixture.is_floating_point():
             raise DataError(
@@ -161,31 +165,39 @@ class Predictor:
                     ) from error
                 log.warning("tiles of %dx%d pixels do not fit the memory: trying smaller ones", *tile)
             torch.cuda.empty_cache()
+            self._warn_of_tiles()
             tile = tile_size(height, width, tile[0] * tile[1] / 2, self.overlap)
 
     def tile_for(self, height: int, width: int) -> tuple[int, int]:
-        """The tiles' height and width for an image that is already in memory; the image's own when it goes whole."""
+        """The tiles' height and width for an image that is already in memory; the image's own when it goes whole.
+        DataError where `refuse` says so."""
         if self.tile is not None:
             return min(height, self.tile), min(width, self.tile)
-        room = self._limit() - used(self.device) - SCRATCH
+        room = allowed(self.memory, self.device) - used(self.device) - SCRATCH
         needed = bytes_per_pixel(self.remover) + (28 if self.self_ensemble else 0)
         if height * width * needed <= room:
             return height, width
+        self._warn_of_tiles(f": it needs {height * width * needed / 1e9:.2f} GB more and has {max(room, 0) / 1e9:.2f}")
         channels = sum(1 if layer == "gradient" else 3 for layer in self.layers)
         results = 0 if self.device.type == "cuda" else 4 * channels * height * width
         pixels = (room - results) / (needed + 12)  # 12 for a tile's own copy of the image
         least = smallest(self.overlap)
         if pixels < least**2:
-            log.warning("memory=%s is too little for tiles of %dx%d: more will be taken", self.memory, least, least)
-        if isinstance(self.remover, Solver) and type(self.remover) is not Identity:
-            log.warning("the image goes in tiles, in which a solver gives other results: raise memory if you can")
+            self._warn(f"memory={self.memory} is too little for tiles of {least}x{least}", "more will be taken")
         return tile_size(height, width, pixels, self.overlap)
 
-    def _limit(self) -> float:
-        if self.memory == "auto":
-            share = 0.8 if self.device.type == "cuda" else 0.5
-            return used(self.device) + share * available(self.device)
-        return float(self.memory) * 1e9
+    def _warn_of_tiles(self, why: str = "") -> None:
+        """A solver gives other results in tiles."""
+        if isinstance(self.remover, Solver) and type(self.remover) is not Identity:
+            self._warn(
+                f"the memory does not suffice for a solver on the whole image{why}",
+                "it goes in tiles, in which a solver gives other results; raise memory if you can",
+            )
+
+    def _warn(self, what: str, then: str) -> None:
+        if self.refuse:
+            raise DataError(f"{what}: raise memory={self.memory}, or close other programs.")
+        log.warning("%s: %s", what, then)
 
     def _run(
         self,

@@ -19,13 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 from crrn.errors import ConfigError
-from crrn.image.similarity import Moments, moments, si_map, ssim_map
 from crrn.metrics.correlation import ncc
 from crrn.metrics.gain import colour_match
 from crrn.metrics.lmse import lmse
 from crrn.metrics.own import Own, check_facts, facts_of, measured
 from crrn.metrics.psnr import psnr
-from crrn.metrics.structure import mean_over, ms_ssim, ssim_uniform
+from crrn.metrics.structure import gaussian_means, ms_ssim, ssim_uniform
 
 METRICS = ("ssim", "si", "ssim_r", "si_r", "psnr", "ncc", "lmse", "slmse", "ms_ssim", "lpips", "dists")
 LOWER_IS_BETTER = ("lmse", "lpips", "dists")
@@ -179,14 +178,13 @@ class Protocol:
         """
         x, y = self._compared(estimate, target)
         inside = slice(self.crop, -self.crop or None)
-        if any(metric in self.metrics for metric in ("si", "ssim_r", "si_r")) or self.window == "gaussian":
-            statistics = moments(x.double(), y.double())
         region = None if mask is None else mask[..., inside, inside]
+        means: dict[str, Tensor] = {}
+        if self.window == "gaussian" or {"si", "ssim_r", "si_r"} & set(self.metrics):
+            means = gaussian_means(x, y, region)
         forms: dict[str, Callable[[], Tensor]] = {
-            "ssim": lambda: self._ssim(x, y, statistics if self.window == "gaussian" else None),
-            "si": lambda: si_map(statistics).flatten(1).mean(1),
-            "ssim_r": lambda: mean_over(ssim_map(statistics), region),  # type: ignore[arg-type]
-            "si_r": lambda: mean_over(si_map(statistics), region),  # type: ignore[arg-type]
+            "ssim": lambda: ssim_uniform(x, y) if self.window == "uniform" else means["ssim"],
+            **{name: lambda name=name: means[name] for name in ("si", "ssim_r", "si_r")},  # type: ignore[misc]
             "psnr": lambda: psnr(x, y, self.colour),
             "ncc": lambda: ncc(x, y),
             "lmse": lambda: lmse(x, y),
@@ -214,7 +212,7 @@ class Protocol:
         if "psnr" in self.metrics:
             values["matched_psnr"] = psnr(x, y, self.colour)
         if "ssim" in self.metrics:
-            values["matched_ssim"] = self._ssim(x, y)
+            values["matched_ssim"] = ssim_uniform(x, y) if self.window == "uniform" else gaussian_means(x, y)["ssim"]
         return values
 
     def _compared(self, estimate: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -224,12 +222,6 @@ class Protocol:
         inside = slice(self.crop, -self.crop or None)
         x, y = (image[..., inside, inside].clamp(0, 1) for image in (estimate, target))
         return (x * 255).round() / 255 if self.quantise else x, y
-
-    def _ssim(self, x: Tensor, y: Tensor, statistics: Moments | None = None) -> Tensor:
-        """SSIM of each image in the protocol's window; the statistics of a Gaussian window, where they are there."""
-        if self.window == "uniform":
-            return ssim_uniform(x, y)
-        return ssim_map(statistics or moments(x.double(), y.double())).flatten(1).mean(1)
 
 
 NAMED = {

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from crrn.metrics import ImageMean, lmse, ms_ssim, ncc, psnr, si, si_r, slmse, ssim, ssim_r, ssim_uniform
+from crrn.metrics import ImageMean, lmse, ms_ssim, ncc, psnr, si, si_r, slmse, ssim, ssim_r, ssim_uniform, structure
 
 Image = NDArray[np.float64]
 
@@ -133,3 +133,20 @@ def test_each_is_a_metric_of_batches_on_any_device(name: str, device: str) -> No
     metric.update(*(image[2:].to(device) for image in images))
     assert metric.compute().device.type == device
     assert metric.compute().item() == pytest.approx(np.mean(singly), abs=1e-5)
+
+
+def test_strips_give_the_means_of_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = pair(height=67, width=29)
+    mask = torch.tensor(np.random.default_rng(3).random((3, 1, 67, 29)) > 0.7)
+    mask[1] = False
+    expected = {"ssim": ssim(x, y), "si": si(x, y), "ssim_r": ssim_r(x, y, mask), "si_r": si_r(x, y, mask)}
+    for rows in (1, 8, 20, 57, 1000):  # of 57 with a full window; the last strip is shorter
+        monkeypatch.setitem(structure.STRIP_PIXELS, "cpu", rows * 29)
+        means = structure.gaussian_means(x, y, mask)
+        assert set(means) == set(expected)
+        for name, value in expected.items():
+            torch.testing.assert_close(means[name], value, rtol=0, atol=1e-12, equal_nan=True)
+    assert set(structure.gaussian_means(x, y)) == {"ssim", "si"}
+    for wrong in (x[..., :10, :], x[..., :10]):
+        with pytest.raises(ValueError, match="too small"):
+            structure.gaussian_means(wrong, wrong)
