@@ -6,7 +6,7 @@ CONSTRAINTS := constraints.txt
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo resume test check train bench docs screenshots lowest clean
+.PHONY: help install demo resume test check train bench rehearse docs screenshots lowest clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ train: $(INSTALLED) ## train; ARGS="experiment=crrn_full data=folders data.backg
 
 bench: $(INSTALLED) ## compare the speed with other libraries, minutes; ARGS="suite=[loss]" is passed on
 	$(VENV)/bin/python -m src.bench $(ARGS)
+
+rehearse: $(INSTALLED) ## run experiments/gpu/run.sh on the CPU with tiny networks, minutes: build/rehearsal
+	PYTHON=$(abspath $(VENV)/bin/python) experiments/gpu/run.sh --rehearse build/rehearsal
 
 docs: $(INSTALLED) ## build the documentation: build/docs/index.html
 	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
