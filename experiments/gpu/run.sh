@@ -16,7 +16,7 @@ mkdir -p "$work"
 if [ "${1:-}" = --rehearse ]; then
     [ $# = 2 ] || { echo "error: give the output folder, as in experiments/gpu/run.sh --rehearse OUT" >&2; exit 2; }
     out=$2
-    width=0.05 device=(trainer=default trainer.accelerator=cpu trainer.precision=32-true) toy=(toy=true)
+    width=0.05 device=(trainer=default trainer.accelerator=cpu trainer.precision=32-true) bench=(toy=true)
     SIZES=${SIZES:-[48x48,48x64]} BATCH=${BATCH:-8} BUDGET=${BUDGET:-50s} SCENES=null PART_MB=${PART_MB:-0.1} TESTS_S=${TESTS_S:-600} BENCH_S=${BENCH_S:-600}
     MORE="data.validation.mixtures=4 data.validation.size=48x64 data.sources.held_out=0.25 net.encoder_width=$width ${MORE:-}"
     "$python" experiments/gpu/rehearsal.py "$work/demo" "$width" || exit 1
@@ -24,7 +24,9 @@ if [ "${1:-}" = --rehearse ]; then
 else
     [ $# = 4 ] || { echo "error: give PHOTOS PAIRS ENCODER OUT, or --rehearse OUT" >&2; exit 2; }
     photos=$1 pairs=$2 encoder=$3 out=$4
-    width=1 device=(trainer=gpu data.loading.cache=device) toy=()
+    width=1 device=(trainer=gpu data.loading.cache=device)
+    # Compiling takes minutes, and is left out.
+    bench=(suite.gpu.compiler=null suite.gpu.steps=60 seconds=3 repetitions=7)
 fi
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
@@ -83,7 +85,7 @@ print(f'{float(Fraction(seconds_of(sys.argv[1])) * Fraction(sys.argv[2])):g}s')"
 : >"$out/steps.txt"
 { nvidia-smi || true; "$python" -c 'import torch; print("torch", torch.__version__, "CUDA", torch.version.cuda)'; } >"$out/machine.txt" 2>&1
 [ "${TESTS_S:=100}" = 0 ] || step tests "$TESTS_S" "$python" -m pytest -q -p no:cacheprovider tests/gpu
-[ "${BENCH_S:=75}" = 0 ] || step bench "$BENCH_S" "$python" -m src.bench 'suite=[gpu]' "${toy[@]}" output="$out/bench"
+[ "${BENCH_S:=75}" = 0 ] || step bench "$BENCH_S" "$python" -m src.bench 'suite=[gpu]' "${bench[@]}" output="$out/bench"
 
 runs=() trainings=()
 for name in ${RECIPES:-a b c}; do
