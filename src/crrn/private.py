@@ -79,7 +79,7 @@ def allow_graphs(count: int) -> None:
 
 def is_of_the_compiler(error: BaseException) -> bool:
     """Whether ``torch.compile`` raised an error because it could not compile, rather than what it compiled."""
-    return type(error).__module__ == "torch._dynamo.exc"
+    return type(error).__module__ in ("torch._dynamo.exc", "torch._inductor.exc")
 
 
 @contextmanager

@@ -265,9 +265,10 @@ def explain(error: BaseException, module: L.LightningModule) -> str | None:
         return str(error)
     text = str(error)
     if is_of_the_compiler(error):
+        reason = " ".join(text.strip().partition("\n\n")[0].split())  # behind it: how to debug the compiler
         return (
-            f"The training step cannot be compiled ({' '.join(text.split()):.200}): install a C++ compiler where there "
-            "is none (Debian: apt-get install g++), or give compile=false."
+            f"The training step cannot be compiled ({reason:.200}): give compile=false, or install a C++ compiler "
+            "where there is none (Debian: apt-get install g++)."
         )
     where = f"at step {module.trainer.global_step + 1}"
     if isinstance(error, torch.OutOfMemoryError):

@@ -10,6 +10,7 @@ import torch
 from tests.networks import named
 from tests.resources import require
 from torch import Tensor, nn
+from torch._inductor.exc import InductorError
 
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
@@ -112,7 +113,9 @@ def test_what_cannot_be_compiled_is_one_sentence() -> None:
         compiled_objective(broken)(Tiny(), ReconstructionLoss({"l1": 1}), mixtures())
     module: Any = SimpleNamespace(trainer=SimpleNamespace(global_step=0))
     sentence = explain(failed.value, module)
-    assert sentence is not None and "no C++ compiler" in sentence and "compile=false" in sentence
+    assert sentence is not None and "RuntimeError: no C++ compiler): give compile=false" in sentence
+    lacking = InductorError(RuntimeError("No working C++ compiler found"), None)
+    assert "compile=false" in str(explain(lacking, module))
     assert explain(RuntimeError("another"), module) is None
 
 
