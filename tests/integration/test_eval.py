@@ -168,6 +168,7 @@ def test_no_value_is_best_among_methods_on_different_images(evaluate: Evaluate, 
     assert "| 100.00" in main and "**100.00" not in main and "best" in main
 
 
+@pytest.mark.slow
 def test_networks_work_at_their_own_size_where_the_protocol_has_none(
     evaluate: Evaluate, pairs: Path, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def small_files() -> Iterator[Callable[[int], None]]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(
     train: Train, photos: Path, tmp_path: Path, small_files, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def packed(tree: Path, archive: Path) -> Path:
     return archive
 
 
+@pytest.mark.slow
 def test_from_an_archive_to_an_evaluation_of_the_same_fingerprint(run: Prepare, sir2: Path, tmp_path: Path) -> None:
     archive = packed(sir2, tmp_path / "SIR2.zip")
     given = ("benchmark=[sir2]", "benchmark.sir2.subsets=[wildscene]")

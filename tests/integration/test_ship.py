@@ -100,6 +100,7 @@ def test_a_run_ships(call: Command, checkpoint: Path, tmp_path: Path) -> None:
     assert json.loads((folder / "second.json").read_text())["precision"] == "float16"
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_shipped_file(call: Command, checkpoint: Path, tmp_path: Path) -> None:
     assert call("ship", f"checkpoint={checkpoint}", "name=first", "about=Small", "default=true").status == 0
     pairs(tmp_path / "pairs")  # nothing to remove: any change is harm

@@ -98,6 +98,7 @@ def covered(by_scene: bool, repeats: int, only: str | None = None) -> float:
     return hits / repeats
 
 
+@pytest.mark.slow
 def test_intervals_of_scenes_cover_and_those_of_images_do_not() -> None:
     assert 0.93 <= covered(by_scene=True, repeats=400) <= 0.97
     assert covered(by_scene=False, repeats=60) < 0.65
