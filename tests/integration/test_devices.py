@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.integration.conftest import Zygote, start, tiny, with_pairs
 from tests.integration.wandb_files import OfflineRun
@@ -31,6 +32,18 @@ def settings(photos: Path, *overrides: str) -> list[str]:
         "ema_decay=0.9",
         *overrides,
     )
+
+
+def test_processes_that_are_forked_hand_their_weights_over(zygote: Zygote, photos: Path) -> None:
+    forked = ("trainer.devices=2", "trainer.strategy=ddp_fork", "name=forked")
+    status, _ = zygote(*settings(photos, *forked))
+    assert status == 0, zygote.log.read_text()
+    run = zygote.folder / "runs/forked"
+    state = torch.load(run / "joint/last.ckpt", weights_only=True)["state_dict"]
+    for name, value in load_file(run / "weights.safetensors").items():
+        assert torch.equal(value, state[f"net.{name}"]), name
+    assert len(curve(run / "joint" / "metrics.csv")) == 6
+    assert "ends after epoch" not in zygote.log.read_text() and not list(run.rglob(".temp.ckpt"))
 
 
 def curve(path: Path) -> list[dict[str, float]]:

@@ -28,6 +28,9 @@ from crrn.training.validation import is_better
 MEASURED = 50
 """Steps after which the time of a step is known: the first ones take longer."""
 
+HANDED_OVER = ".temp.ckpt"
+"""Lightning's file in which a process that it spawned or forked hands its weights over; it holds nothing else."""
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs, then renames; loads tensors and plain values only. The ``last.ckpt`` that was
@@ -44,7 +47,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.background = background
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        if self.background is None:
+        if self.background is None or Path(path).name == HANDED_OVER:
             write_checkpoint(checkpoint, Path(path))
         else:
             taken = Reading(checkpoint)
@@ -54,6 +57,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         checkpoint: dict[str, Any] = super().load_checkpoint(path, map_location or "cpu", weights_only=True)  # type: ignore[arg-type]
+        if Path(path).name == HANDED_OVER:
+            return checkpoint
         shape = {"state_dict": dict, "loops": dict, "optimizer_states": [{"param_groups": [{"lr": float}]}]}
         wrong = misfit(checkpoint, shape) or _no_counts(checkpoint["loops"], "loops")
         if wrong:

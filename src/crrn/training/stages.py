@@ -295,7 +295,8 @@ def fit_stage(
     )
     with clear_errors(module, folder, checkpoint, begun), closing(background):
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.current_epoch < stage.epochs:
+    # A trainer whose processes were spawned does not know afterwards how far they came.
+    if stage.early_stopping is not None and 0 < trainer.current_epoch < stage.epochs:
         log.info(
             "Stage %s ends after epoch %d: %s validations without a better %s.",
             module.name,
