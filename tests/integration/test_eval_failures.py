@@ -16,7 +16,7 @@ from crrn.image.picture import to_tensor
 from crrn.inference.memory import BYTES_PER_PIXEL, used
 from crrn.layers import Layers
 from crrn.metrics import named_protocol
-from crrn.nets import CRRN, Prediction
+from crrn.nets import CRRN, Prediction, save_network
 from crrn.removers import load_remover
 from crrn.solvers import SOLVERS
 from tests.integration.conftest import ROOT
@@ -164,3 +164,44 @@ def test_an_allocation_that_the_system_refuses_is_a_failed_case(pairs: Path, tmp
     rows = {row["image"]: row["problem"] for row in table(tmp_path, "native", "ws16")}
     assert set(rows) == {"3", "4"} and not rows["4"], rows
     assert "memory" in rows["3"].lower(), rows
+
+
+MEASURED = """
+import sys, torch
+torch.set_num_threads(1)
+from crrn.allocator import peak_memory
+from crrn.cli import eval as command
+import crrn.evaluation.runner, crrn.evaluation.cases, crrn.evaluation.show, crrn.evaluation.statistics
+from crrn.inference import predictor
+from crrn.inference.memory import used
+limit = used(torch.device("cpu")) + float(sys.argv.pop(1))
+sys.argv.append(f"memory={limit / 1e9}")
+seen, size = [], predictor.tile_size
+predictor.tile_size = lambda *arguments: seen.append(size(*arguments)) or seen[-1]
+try:
+    command.main()
+finally:
+    print("TILES", seen, "OVER", peak_memory() - limit)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a process's peak from /proc")
+def test_the_limit_holds_from_the_files_to_the_tables(pairs: Path, tmp_path: Path) -> None:
+    """The network would take 0.9 GB on the whole image."""
+    save_network(CRRN(0.25), tmp_path / "net.safetensors")
+    enlarge(pairs, "3.png", 1300, 1500)
+    arguments = ["benchmark=[folder]", f"benchmark.folder.root={pairs}", "device=cpu", "name=tiny", "cases=1"]
+    arguments += [f"removers=[{tmp_path / 'net.safetensors'}]", "protocol=[native,errnet]"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(0.75e9), *arguments, f"evaluation_root={tmp_path / 'evaluations'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (told,) = (line for line in done.stdout.splitlines() if line.startswith("TILES"))
+    assert "TILES []" not in told, "the image went in tiles"
+    assert float(told.split()[-1]) <= 0, told
+    assert not any(row["problem"] for row in table(tmp_path, "native", "net"))

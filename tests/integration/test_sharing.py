@@ -181,3 +181,31 @@ def test_the_example_for_slurm_does_all_photos_and_sums_up(folder: Path, tmp_pat
         "predictions.1.jsonl": 3,
     }
     assert "0 of 7 to do" in done.stderr, "the last job found nothing left"
+
+
+def test_the_example_submits_an_array_and_a_job_that_waits_for_it(tmp_path: Path) -> None:
+    """What sbatch gets; nothing is run."""
+    pytest.importorskip("submitit")
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name in ("sbatch", "srun"):
+        (commands / name).write_text(
+            f'#!/bin/sh\ncp "$1" "$(mktemp {tmp_path}/job.XXXX)"\necho Submitted batch job 71\n'
+        )
+        (commands / name).chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, ROOT / "experiments/slurm/predict_array.py", "64", "input=photos", "output=clean"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "array 71 with 64 tasks, then job 71" in done.stdout
+    scripts = sorted((path.read_text() for path in tmp_path.glob("job.*")), key=lambda text: "--dependency" in text)
+    array, last = scripts
+    assert "--array=0-63" in array and "--dependency" not in array
+    assert "--dependency=afterany:71" in last and "--array" not in last
+    for script in scripts:
+        assert "--partition=cpu" in script and "--cpus-per-task=2" in script and "--mem=8GB" in script
