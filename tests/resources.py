@@ -19,7 +19,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 
 SHARED_DATA = Path(os.environ.get("CRRN_SHARED_DATA", ROOT.parent / "shared" / "data"))
-"""Images that are not part of the repository: ``ceilnet_synthetic/`` and ``ceilnet_real/``."""
+"""Images that are not part of the repository: ``ceilnet_synthetic/``, ``ceilnet_real/`` and ``pairs/``."""
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -54,6 +54,7 @@ EXPECTED = {
     ),
     "shared data": (
         "tests/integration/test_prepare.py::test_real_sets_are_sound",
+        "tests/unit/data/preparation/test_alignment.py::test_real_pairs_are_measured_as_by_others",
         "tests/unit/metrics/test_protocols.py::*[[]*smooth-3*]",
     ),
 }

@@ -120,6 +120,33 @@ def test_photos_become_a_reflection_set(run: Prepare, tmp_path: Path) -> None:
     assert outcome.status == 0 and "unreadable" in outcome.out
 
 
+def test_shifted_pairs_are_cropped_and_duplicates_named(run: Prepare, tmp_path: Path) -> None:
+    for n, shift in enumerate((0, 3)):
+        picture(tmp_path / "whole.png", n, 96, 128)
+        photo = np.asarray(Image.open(tmp_path / "whole.png"))
+        for role, start in (("blended", 4), ("transmission_layer", 4 - shift)):
+            (tmp_path / "shots" / role).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(photo[:, start : start + 120]).save(tmp_path / f"shots/{role}/[red]hall_{n}.png")
+    picture(tmp_path / "SIR2/deep/7.png", 0, 96, 128)
+    outcome = run("pairs=shots", "against=[SIR2]")
+    assert outcome.status == 0, outcome.err
+    assert "shots: 2 pairs, 1 of them cropped" in outcome.out and "[red]hall_1.png (+3.0" in outcome.out
+    assert "1 near-duplicates with photos of against=" in outcome.out and "SIR2/deep/7.png" in outcome.out
+    assert "pairs: 2/2" in outcome.err and "against SIR2: 1/1" in outcome.err
+    assert "data.sources.pairs=[prepared/shots]" in outcome.out
+    mixture, background = (
+        np.asarray(Image.open(tmp_path / f"prepared/shots/{role}/[red]hall_1.png"))
+        for role in ("blended", "transmission_layer")
+    )
+    assert mixture.shape == (96, 117, 3) and np.array_equal(mixture, background)
+
+    picture(tmp_path / "shots/blended/[red]hall_2.png", 2)
+    outcome = run("pairs=shots")
+    assert outcome.status == 1 and "has no background beside it" in outcome.out
+    assert "error: 1 files or pairs cannot be used; the first: [red]hall_2: " in outcome.err
+    assert run("pairs=shots", "strict=false").status == 0
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -133,6 +160,11 @@ def test_photos_become_a_reflection_set(run: Prepare, tmp_path: Path) -> None:
         (("rid=missing",), "missing"),
         (("rid=missing", "screening.dark=none"), "screening.dark=none"),
         (("rid=missing", "+screening.drak=1"), "dark?"),
+        (("pairs=a", "rid=a"), "pairs="),
+        (("benchmark=[sir2]", "against=[a]"), "against="),
+        (("pairs=missing",), "missing"),
+        (("pairs=missing", "alignment.reliability=2"), "alignment.reliability=2"),
+        (("pairs=missing", "+alignment.largst=1"), "largest?"),
     ],
     ids=str,
 )

@@ -16,7 +16,7 @@ HYDRA = {
     "eval": "Evaluate models on benchmarks",
     "report": "Make a report of evaluations and runs",
     "predict": "Like remove, with all settings as KEY=VALUE",
-    "prepare": "Unpack and check benchmarks",
+    "prepare": "Check benchmarks, make reflection sets, align real pairs",
     "export": "Export a network: ONNX, torch.export, safetensors",
     "demo": "Open a page in the browser",
 }

@@ -1,4 +1,5 @@
-"""``python -m src.prepare``: benchmarks unpacked and checked, photos of reflections turned into a set."""
+"""``python -m src.prepare``: benchmarks unpacked and checked, photos of reflections turned into a set, real pairs
+aligned."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from crrn.errors import ConfigError, CrrnError, DataError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from crrn.data.preparation import Checked
+    from crrn.data.preparation import Checked, PairVerdict
 
 SHOWN = 10
 """Findings of one kind that are printed; the index and the manifest hold all."""
@@ -32,8 +33,11 @@ def prepare(
     archive: str | list[str] | None,
     data_root: str,
     rid: str | None,
+    pairs: str | None,
+    against: str | list[str] | None,
     output: str | None,
     screening: dict[str, Any],
+    alignment: dict[str, Any],
     strict: bool,
 ) -> list[CrrnError]:
     """Does what the settings name; the parameters are the keys of ``conf/prepare.yaml``.
@@ -42,15 +46,22 @@ def prepare(
         What is wrong with the data, one error a benchmark; of several, one that fails does not stop the others.
     """
     archives = [archive] if isinstance(archive, str) else list(archive or [])
-    if bool(benchmark) == bool(rid):
+    if [bool(benchmark), bool(rid), bool(pairs)].count(True) != 1:
         raise ConfigError(
-            "Say what to prepare: benchmark=[sir2] benchmark.sir2.root=DIR, for example, or rid=FOLDER for photos of "
-            "reflections."
+            "Say what to prepare: benchmark=[sir2] benchmark.sir2.root=DIR, for example, rid=FOLDER for photos of "
+            "reflections, or pairs=DIR for real pairs."
         )
     if archives and len(benchmark) != 1:
         raise ConfigError("archive= goes to the root of one benchmark: name that one, as in benchmark=[sir2].")
     if rid:
         return reflections(Path(rid), Path(output or Path("prepared", Path(rid).resolve().name)), screening, strict)
+    if pairs:
+        others = [against] if isinstance(against, str) else list(against or [])
+        return align(
+            Path(pairs), Path(output or Path("prepared", Path(pairs).resolve().name)), others, alignment, strict
+        )
+    if against:
+        raise ConfigError("against= is for pairs: give pairs=DIR too.")
     failures: list[CrrnError] = []
     for key, node in benchmark.items():
         try:
@@ -116,6 +127,85 @@ def reflections(folder: Path, output: Path, screening: dict[str, Any], strict: b
             "strict=false to do without them."
         )
     ]
+
+
+def align(
+    folder: Path, output: Path, against: Sequence[str], alignment: dict[str, Any], strict: bool
+) -> list[CrrnError]:
+    """Mends the shifted ones of a folder of pairs, in a copy, and prints what became of them."""
+    settings = build(alignment, "alignment")
+
+    from crrn.cli.progress import ProgressDisplay
+    from crrn.data.preparation import align_pairs
+    from crrn.data.preparation.alignment import FAULTS, TABLE, WRITTEN
+
+    with ProgressDisplay() as progress:
+        verdicts = align_pairs(folder, output, settings, against, progress)
+    tables = [action_table(str(folder), verdicts)]
+    tables += [table for table in (likeness_table(verdicts, role) for role in ("like", "against")) if table.row_count]
+    notes = [f"Pairs: {output}   Table: {output / TABLE}"]
+    if any(verdict.action in WRITTEN for verdict in verdicts):
+        notes.append(f"To train on them: data.sources.pairs=[{output}]")
+    show(tables, *notes)
+    faulty = [verdict for verdict in verdicts if verdict.action in FAULTS]
+    if not (faulty and strict):
+        return []
+    return [
+        DataError(
+            f"{len(faulty)} files or pairs cannot be used; the first: {faulty[0].name}: {faulty[0].why}; mend them, or "
+            "set strict=false to do without them."
+        )
+    ]
+
+
+def action_table(folder: str, verdicts: Sequence[PairVerdict]) -> Table:
+    """A row an action: how many pairs, and the first of them with the reason."""
+    from rich.table import Table
+
+    from crrn.data.preparation.alignment import WRITTEN, count_actions
+
+    counts = count_actions(verdicts)
+    usable = sum(counts[action] for action in WRITTEN)
+    table = Table(title=f"{folder}: {usable} pairs, {counts['cropped']} of them cropped", title_justify="left")
+    for number, label in enumerate(("action", "pairs", "such as")):
+        table.add_column(label, justify="right" if number == 1 else "left", overflow="fold")
+    for action, number in counts.items():
+        first = [verdict for verdict in verdicts if verdict.action == action][:3]
+        such = [f"{verdict.name} ({verdict.why})" if verdict.why else verdict.name for verdict in first]
+        if action == "cropped":
+            such = [
+                f"{verdict.name} ({verdict.measured.shift_x:+.2f}, {verdict.measured.shift_y:+.2f} px)"
+                for verdict in first
+                if verdict.measured
+            ]
+        table.add_row(action, str(number), "; ".join(such))
+    return table
+
+
+def likeness_table(verdicts: Sequence[PairVerdict], role: str) -> Table:
+    """A row a near-duplicate, the most alike first.
+
+    Args:
+        verdicts: of all pairs.
+        role: "like" for those among pairs of different scenes, each two of them once; "against" for those of other
+            folders.
+    """
+    from rich.table import Table
+
+    found: dict[frozenset[str], tuple[int, str, str]] = {}
+    for verdict in verdicts:
+        likeness = getattr(verdict, role)
+        if likeness:
+            found.setdefault(frozenset((verdict.name, likeness[0])), (likeness[1], verdict.name, likeness[0]))
+    where = "among pairs of different scenes" if role == "like" else "with photos of against="
+    table = Table(title=f"{len(found)} near-duplicates {where}", title_justify="left")
+    for number, label in enumerate(("bits of 64", "pair", "is like")):
+        table.add_column(label, justify="left" if number else "right", overflow="fold")
+    for bits, name, other in sorted(found.values())[:SHOWN]:
+        table.add_row(str(bits), name, other)
+    if len(found) > SHOWN:
+        table.add_row("", f"and {len(found) - SHOWN} more", "all are in the table's file")
+    return table
 
 
 def subset_table(checked: Checked) -> Table:

@@ -70,19 +70,17 @@ def paired_folder(
     return make_benchmark(name, cases, problems, {name: known} if known else {}, masks, looked_for)
 
 
-def scene_form(pattern: str) -> re.Pattern[str]:
-    """A pattern of scenes, checked."""
+def scene_form(pattern: str, setting: str = "benchmark.folder.scene_pattern") -> re.Pattern[str]:
+    """A pattern of scenes, checked; ``setting`` is its name, for messages."""
     try:
         form = re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f"benchmark.folder.scene_pattern={pattern!r} is no regular expression ({error}): give one with a group, "
-            "such as '([^_]+_[^_]+)'."
+            f"{setting}={pattern!r} is no regular expression ({error}): give one with a group, such as '([^_]+_[^_]+)'."
         ) from error
     if form.groups < 1:
         raise ConfigError(
-            f"benchmark.folder.scene_pattern={pattern!r} has no group: put the scene's part in parentheses, as in "
-            "'([^_]+_[^_]+)'."
+            f"{setting}={pattern!r} has no group: put the scene's part in parentheses, as in '([^_]+_[^_]+)'."
         )
     return form
 

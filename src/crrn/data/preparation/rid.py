@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -17,12 +16,13 @@ from PIL import Image
 
 from crrn.data.benchmarks.case import Progress, natural
 from crrn.data.photos import read_photo, upright_size
+from crrn.data.preparation.journal import append_journal, claim_output, fault, read_journal
 from crrn.data.preparation.measures import blur, luma, perceptual_hash
 from crrn.data.preparation.sheet import Tile, write_sheets
 from crrn.data.sources import photos_below
 from crrn.data.threads import in_threads
-from crrn.errors import ConfigError, DataError, RunError
-from crrn.files import remove_leftovers, write_atomically
+from crrn.errors import ConfigError, DataError
+from crrn.files import write_atomically
 
 KEPT = ("bright", "dim")
 REJECTED = ("dark", "blurred", "duplicate", "small")
@@ -30,7 +30,6 @@ UNREADABLE = "unreadable"
 PLACES = {verdict: f"photos/{verdict}" for verdict in KEPT} | {verdict: f"rejected/{verdict}" for verdict in REJECTED}
 """Verdict -> folder below the output; photos/ is what training takes."""
 
-JOURNAL = ".measures.jsonl"
 QUALITY = 95
 COLUMNS = (
     *("photo", "verdict", "output", "height", "width", "new_height", "new_width"),
@@ -131,9 +130,9 @@ def make_reflection_set(
         RunError: the output holds something else, or cannot be written to.
     """
     folder, output = Path(folder).expanduser().resolve(), Path(output).expanduser().resolve()
-    photos = _photos(folder, output)
-    _claim(output, folder)
-    journal = _read_journal(output / JOURNAL)
+    photos = _photos(folder)
+    claim_output(output, folder, "rid")
+    journal = read_journal(output, Measured, "photo")
     names = _output_names(photos, folder)
 
     def known(photo: str) -> bool:
@@ -156,7 +155,7 @@ def make_reflection_set(
             journal.pop(photo, None)
         else:
             journal[photo] = measured
-            _append(output / JOURNAL, measured)
+            append_journal(output, measured)
         progress("photos", number, len(names))
     verdicts = judge([journal[photo] for photo in names if photo in journal], screening) + unreadable
     verdicts.sort(key=lambda verdict: natural(verdict.photo))
@@ -224,11 +223,9 @@ def passed_over(folder: Path | str) -> dict[str, int]:
     return dict(Counter(path.suffix.lower() or path.name for path in others).most_common())
 
 
-def _photos(folder: Path, output: Path) -> tuple[Path, ...]:
+def _photos(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         raise DataError(f"There is no folder of photos at {folder}: set rid=FOLDER.")
-    if output == folder or folder in output.parents or output in folder.parents:
-        raise ConfigError(f"output={output} and rid={folder} lie within each other: set output to a place of its own.")
     photos = photos_below(folder)
     if not photos:
         others = ", ".join(f"{number} {suffix}" for suffix, number in passed_over(folder).items())
@@ -236,20 +233,6 @@ def _photos(folder: Path, output: Path) -> tuple[Path, ...]:
             f"No photo in {folder}{f' (there are {others})' if others else ''}: JPEG, PNG, WebP or TIFF is read."
         )
     return photos
-
-
-def _claim(output: Path, folder: Path) -> None:
-    """Refuses an output that holds something else, so that nothing is ever overwritten or mixed."""
-    mark = output / ".folder"
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        made_of = os.fsdecode(mark.read_bytes()) if mark.is_file() else None
-        if made_of != str(folder):
-            holds = f"was made from {made_of}" if made_of else "holds other files"
-            raise RunError(f"{output} {holds}: set output to an empty or new folder.")
-        remove_leftovers(output)
-    else:
-        with write_atomically(mark, "wb") as file:
-            file.write(os.fsencode(str(folder)))
 
 
 def _output_names(photos: Iterable[Path], folder: Path) -> dict[str, str]:
@@ -272,7 +255,7 @@ def _measure(folder: Path, photo: str, output: Path, name: str, screening: Scree
         factor = min(1.0, screening.size / min(height, width))
         pixels = read_photo(path, (max(1, round(height * factor)), max(1, round(width * factor))))
     except Exception as error:  # PIL's plugins raise all kinds of errors on broken files
-        return str(error).split(": remove")[0].split(" at 0x")[0]
+        return fault(error)
     grey, status = luma(pixels), path.stat()
     measured = Measured(
         photo=photo,
@@ -318,30 +301,6 @@ def _place(output: Path, verdicts: Iterable[Verdict], names: Mapping[str, str]) 
         for empty in sorted((path for path in (output / folder).rglob("*") if path.is_dir()), reverse=True):
             if not any(empty.iterdir()):
                 empty.rmdir()
-
-
-def _append(path: Path, measured: Measured) -> None:
-    try:
-        with path.open("a") as file:
-            file.write(json.dumps(asdict(measured)) + "\n")
-    except OSError as error:
-        raise RunError(f"Cannot write {path}: {error.strerror}; free space and start again to go on.") from error
-
-
-def _read_journal(path: Path) -> dict[str, Measured]:
-    """The measures of earlier starts, the last of each photo; a torn line counts as none."""
-    journal = {}
-    text = path.read_text() if path.exists() else ""
-    for line in text.splitlines():
-        try:
-            measured = Measured(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-        journal[measured.photo] = measured
-    if text and not text.endswith("\n"):
-        with path.open("a") as file:
-            file.write("\n")
-    return journal
 
 
 def _write_manifest(path: Path, verdicts: Iterable[Verdict], names: Mapping[str, str]) -> None:
