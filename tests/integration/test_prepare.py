@@ -127,18 +127,20 @@ def test_shifted_pairs_are_cropped_and_duplicates_named(run: Prepare, tmp_path: 
         for role, start in (("blended", 4), ("transmission_layer", 4 - shift)):
             (tmp_path / "shots" / role).mkdir(parents=True, exist_ok=True)
             Image.fromarray(photo[:, start : start + 120]).save(tmp_path / f"shots/{role}/[red]hall_{n}.png")
-    picture(tmp_path / "SIR2/deep/7.png", 0, 96, 128)
+    (tmp_path / "SIR2/deep").mkdir(parents=True)
+    with Image.open(tmp_path / "shots/blended/[red]hall_0.png") as mixture:
+        mixture.resize((240, 192)).save(tmp_path / "SIR2/deep/7.png")
     outcome = run("pairs=shots", "against=[SIR2]")
     assert outcome.status == 0, outcome.err
     assert "shots: 2 pairs, 1 of them cropped" in outcome.out and "[red]hall_1.png (+3.0" in outcome.out
     assert "1 near-duplicates with photos of against=" in outcome.out and "SIR2/deep/7.png" in outcome.out
     assert "pairs: 2/2" in outcome.err and "against SIR2: 1/1" in outcome.err
     assert "data.sources.pairs=[prepared/shots]" in outcome.out
-    mixture, background = (
+    first, second = (
         np.asarray(Image.open(tmp_path / f"prepared/shots/{role}/[red]hall_1.png"))
         for role in ("blended", "transmission_layer")
     )
-    assert mixture.shape == (96, 117, 3) and np.array_equal(mixture, background)
+    assert first.shape == (96, 117, 3) and np.array_equal(first, second)
 
     picture(tmp_path / "shots/blended/[red]hall_2.png", 2)
     outcome = run("pairs=shots")
