@@ -14,7 +14,6 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from crrn.allocator import peak_memory, reset_peak_memory
 from crrn.bench.bench import Bench
 from crrn.bench.race import synchronise
 from crrn.bench.step import LEARNING_RATE, arguments, loss, network, quieten, train
@@ -130,7 +129,8 @@ class GpuSuite:
         flops = self.batch * training_flops(gpu.net, lambda net, images: net(images), *self.shape[-2:])
         shares = [100 * flops / one / peak for one in seconds]
         bench.figure(f"{title}: share of the matrix product's rate", shares, "%")
-        bench.figure(f"{title}: memory beside weights and moments", self._memory(gpu) / 1e9, "GB")
+        if self.device.type == "cuda":
+            bench.figure(f"{title}: memory beside weights and moments", memory_of(gpu) / 1e9, "GB")
         single = {FLOAT32: plain, "tf32=false": self._with(bfloat16=False, tf32=False)}
         self._race(bench, f"{title}, float32", single, FLOAT32)
 
@@ -141,18 +141,6 @@ class GpuSuite:
         """Races the steps, and gives the reference's seconds."""
         race = partial(bench.race, tolerance=0.02, difference=relative_difference, unit="step")
         return race(title, steps, reference=reference).seconds[reference]
-
-    def _memory(self, step: Step) -> float:
-        """Bytes by which what is held grows at the peak of a step."""
-        if self.device.type != "cuda":
-            before = reset_peak_memory()
-            step()
-            return peak_memory() - before
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        synchronise()
-        return torch.cuda.max_memory_allocated() - before
 
     def _input(self, bench: Bench, files: tuple[Path, ...]) -> None:
         with ExitStack() as stack:
@@ -242,6 +230,15 @@ class Step:
         value.backward()
         self.optimizer.step()
         return value.detach()
+
+
+def memory_of(step: Step) -> float:
+    """Bytes by which what the GPU holds grows at the peak of a step."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step()
+    synchronise()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def relative_difference(first: torch.Tensor, second: torch.Tensor) -> float:
