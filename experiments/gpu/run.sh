@@ -98,7 +98,7 @@ names=(${RECIPES:-a b c})
 for number in "${!trainings[@]}"; do
     name=${names[$number]}
     if wait "${trainings[$number]}"; then
-        echo "training $name: done after $SECONDS s" | tee -a "$out/steps.txt"
+        echo "training $name: done" | tee -a "$out/steps.txt"
     else
         echo "training $name: FAILED; the end of $name.log:" | tee -a "$out/steps.txt"
         tail -n 5 "$out/$name.log"
