@@ -17,7 +17,7 @@ if [ "${1:-}" = --rehearse ]; then
     [ $# = 2 ] || { echo "error: give the output folder, as in experiments/gpu/run.sh --rehearse OUT" >&2; exit 2; }
     out=$2
     width=0.05 device=(trainer=default trainer.accelerator=cpu trainer.precision=32-true) bench=(toy=true)
-    SIZES=${SIZES:-[48x48,48x64]} BATCH=${BATCH:-8} BUDGET=${BUDGET:-50s} SCENES=null PART_MB=${PART_MB:-0.1} TESTS_S=${TESTS_S:-600} BENCH_S=${BENCH_S:-600}
+    SIZES=${SIZES:-[48x48,48x64]} BATCH=${BATCH:-8} BUDGET=${BUDGET:-80s} SCENES=null PART_MB=${PART_MB:-0.1} TESTS_S=${TESTS_S:-600} BENCH_S=${BENCH_S:-600}
     MORE="data.validation.mixtures=4 data.validation.size=48x64 data.sources.held_out=0.25 net.encoder_width=$width ${MORE:-}"
     "$python" experiments/gpu/rehearsal.py "$work/demo" "$width" || exit 1
     photos=$work/demo/photos pairs=$work/demo/pairs encoder=$work/demo/encoder.safetensors
