@@ -25,5 +25,5 @@ if [ "$part" != training ]; then
         data_root="$benchmarks" removers='[runs/real_photos/paper,runs/real_photos/photo,runs/real_photos/pairs]'
     "$python" -m src.report name=real_photos evaluations='[evaluations/real_photos]' \
         runs='[runs/real_photos/paper,runs/real_photos/photo,runs/real_photos/pairs]' \
-        'question="What do formation models and real pairs bring on real photos?"'
+        pictures=3 quality=55 'question="What do formation models and real pairs bring on real photos?"'
 fi

@@ -118,6 +118,32 @@ def test_the_shipped_networks_figures_are_those_of_the_experiment() -> None:
         assert words.format(strength) in page(name)
 
 
+def test_what_real_pairs_bring() -> None:
+    (evaluated,) = RECORDS["real_photos"]["evaluations"].values()
+    of = {result["benchmark"]: result["removers"] for result in evaluated["results"] if result["protocol"] == "crrn"}
+    head, *table = rows(section("docs/results.md", "What real pairs bring"))
+    assert head[1:] == list(of)
+    for row, network in zip(table, ("paper", "photo", "pairs"), strict=True):
+        means = [{key: one["mean"] for key, one in of[name][network]["metrics"].items()} for name in of]
+        assert row[1:] == [
+            f"{one['gain_psnr']:+.2f} ({one['matched_gain_psnr']:+.2f}), {one['harm_rate']:.0%}" for one in means
+        ]
+        assert all(one["matched_gain_psnr"] > 0 for one in means) == (network == "pairs")
+
+
+def test_table_2_is_its_record() -> None:
+    spec = importlib.util.spec_from_file_location("table2", ROOT / "experiments/table2.py")
+    assert spec and spec.loader
+    table2 = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table2)
+    record = RECORDS["table2"]
+    assert (ROOT / "experiments/table2/README.md").read_text(encoding="utf-8") == table2.page(record)
+    ssim = {name: record["rows"][name]["ssim"][0] for name in record["paper"]}
+    assert sorted(ssim, key=lambda name: -ssim[name]) == ["none", "iin_only", "l1_only"]
+    mean, half = record["rows"]["none - iin_only"]["ssim"]
+    assert abs(mean) < half  # docs/results.md: within its interval
+
+
 def rows_with_slash(name: str) -> list[list[str]]:
     """The rows of a table whose cells are "PSNR / SSIM"."""
     return [row for row in rows((ROOT / name).read_text()) if any(" / " in cell for cell in row[1:]) and row[0]]
@@ -251,7 +277,8 @@ def same(stated: str, measured: float) -> bool:
     """Whether a figure such as "4.6x", "146 samples/s" or "2,315" is the measured one at the digits that it has."""
     (number,) = re.findall(r"\d[\d,]*(?:\.\d+)?", stated)
     decimals = len(number.partition(".")[2])
-    return float(number.replace(",", "")) == round(measured, decimals)
+    sign = -1 if stated.strip("* ").startswith("-") else 1
+    return sign * float(number.replace(",", "")) == round(measured, decimals)
 
 
 def test_the_speeds_are_those_of_the_benchmark(lines: Lines) -> None:
