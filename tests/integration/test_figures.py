@@ -24,6 +24,7 @@ from crrn.data.benchmarks.openrr import RRW_PAIRS
 from crrn.data.benchmarks.sir2 import PUBLISHED
 from crrn.evaluation.labels import LABELS
 from crrn.evaluation.memory import DECODED, DECODING, EVALUATED, MEASURED
+from crrn.evaluation.report.paper import METRICS as PAPER_METRICS
 from crrn.evaluation.report.paper import TABLE_1, TABLE_2
 from crrn.evaluation.statistics import RESAMPLES
 from crrn.inference.export import CHECKED_AT, TOLERANCES
@@ -142,6 +143,17 @@ def test_table_2_is_its_record() -> None:
     assert sorted(ssim, key=lambda name: -ssim[name]) == ["none", "iin_only", "l1_only"]
     mean, half = record["rows"]["none - iin_only"]["ssim"]
     assert abs(mean) < half  # docs/results.md: within its interval
+
+
+def test_table_1_beside_ours() -> None:
+    evaluated = RECORDS["results"]["evaluations"]["table1"]
+    (of,) = (result["removers"] for result in evaluated["results"])
+    means = {name: [one["metrics"][key]["mean"] for key in PAPER_METRICS] for name, one in of.items()}
+    means |= {f"{name}, the paper": list(values) for name, values in TABLE_1.rows.items()}
+    _, *table = rows(section("docs/results.md", "Beside the paper's Table 1"))
+    assert len(table) == 9 and all(cells == [f"{mean:.3f}" for mean in means[name]] for name, *cells in table)
+    assert all(mean > paper for mean, paper in zip(means["identity"][:2], TABLE_1.rows["CRRN"], strict=False))
+    assert all(means[name][1] > TABLE_1.rows[name.upper()][1] for name in ("lb14", "nr17", "ws16"))
 
 
 def rows_with_slash(name: str) -> list[list[str]]:
