@@ -36,7 +36,7 @@ def crop(image: Tensor, height: int, width: int) -> Tensor:
 def _reflected(size: int, padded: int, device: torch.device) -> Tensor:
     """Indices 0 1 .. size-1 size-2 .. 1 0 1 .. (a triangle wave), `padded` of them."""
     last = size - 1
-    # sym_max and a period in a tensor say what max and an int say, in words that exporters of graphs know. Of compilers,
-    # that of torch 2.11 knows max alone.
+    # sym_max and a period in a tensor say what max and an int say, in words that exporters know. The compiler
+    # of torch 2.11 knows max alone.
     period = torch.full((), max(2 * last, 1) if isinstance(last, int) else torch.sym_max(2 * last, 1), device=device)
     return last - (torch.arange(padded, device=device) % period - last).abs()
