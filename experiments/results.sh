@@ -22,6 +22,6 @@ if [[ $part == all || $part == evaluation ]]; then
 fi
 if [[ $part == all || $part == report ]]; then
     "$python" -m src.report name=results evaluations='[evaluations/results,evaluations/table1]' runs="[$nafnet]" \
-        pictures=3 quality=55 \
+        pictures=3 quality=35 \
         'question="How do the network that ships, networks of 20 CPU minutes and classical methods fare?"'
 fi

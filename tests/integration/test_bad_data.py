@@ -88,11 +88,6 @@ def no_image(root: Path) -> None:
     (root / "transmission_layer/1.png").write_text("<html>")
 
 
-def cut_reflection(root: Path) -> None:
-    path = root / "reflection_layer/1.png"
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
 def no_mask(root: Path) -> None:
     (root / "masks/1.png").unlink()
 
@@ -116,7 +111,6 @@ MASKS = "benchmark.folder.masks=pairs/masks"
         (reflection_of_another_size, (), "1 x size", "1: .*reflection 36x40", True),
         (mask_of_another_size, (MASKS,), "1 x size", "1: .*mask 32x44", True),
         (no_image, (), "1 x unreadable", "1: .*transmission_layer/1.png", True),
-        (cut_reflection, (), "reflection_layer/1.png", "1: .*reflection_layer/1.png", True),
         (two_files, (), "1 x ambiguous", "1: 1.bmp and 1.png", True),
         (no_mask, (MASKS,), "1 x mask", "1: no mask", False),
         (stray_mask, (MASKS,), "1 x mask", "11: .*masks/11.png", False),

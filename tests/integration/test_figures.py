@@ -216,15 +216,20 @@ def test_the_quarter_hours_figures_are_those_of_the_run() -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name, record in RECORDS.items() if "evaluations" in record))
 def test_a_reports_tables_are_those_of_its_record(name: str) -> None:
-    results = [result for each in RECORDS[name]["evaluations"].values() for result in each["results"]]
+    evaluations = RECORDS[name]["evaluations"]
+    results = [(each, result) for each, found in evaluations.items() for result in found["results"]]
     text = (ROOT / f"experiments/{name}/README.md").read_text()
     metric_of = {label: metric for metric, label in LABELS.items()}
-    tables = re.findall(r"^\*\*(\w+): (.+?)(?: [↑↓])?\*\*\n\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
-    assert {benchmark for benchmark, *_ in tables} == {result["benchmark"] for result in results}
-    for benchmark, label, table in tables:
+    tables = re.findall(r"^\*\*(\w+)(?: in (\w+))?: (.+?)(?: [↑↓])?\*\*\n\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
+    assert {benchmark for benchmark, *_ in tables} == {result["benchmark"] for _, result in results}
+    for benchmark, evaluation, label, table in tables:
         head, *written = rows(table)
         for protocol, *cells in written:
-            (of,) = (one["removers"] for one in results if (one["benchmark"], one["protocol"]) == (benchmark, protocol))
+            (of,) = (
+                one["removers"]
+                for each, one in results
+                if (one["benchmark"], one["protocol"]) == (benchmark, protocol) and evaluation in ("", each)
+            )
             for method, cell in zip(head[1:], cells, strict=True):
                 mean = of[method]["metrics"][metric_of[label]]["mean"]
                 assert same(cell, mean), (benchmark, protocol, method, label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -53,13 +54,20 @@ class BatchLoader(DataLoader[Any]):
 
 
 def ahead(items: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """The same items in the same order; a thread takes up to ``depth`` from ``items`` before they are asked for."""
+    """The same items in the same order; a thread takes up to ``depth`` from ``items`` before they are asked for.
+
+    Whoever leaves early waits for the thread, unless it is the thread itself, in which garbage may be collected.
+    """
     nothing = object()
-    with ThreadPoolExecutor(1, thread_name_prefix="photos") as pool:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="photos")
+    thread = pool.submit(threading.get_ident).result()
+    try:
         coming = deque(pool.submit(next, items, nothing) for _ in range(depth))
         while (item := coming.popleft().result()) is not nothing:
             coming.append(pool.submit(next, items, nothing))
             yield cast(Item, item)
+    finally:
+        pool.shutdown(wait=threading.get_ident() != thread, cancel_futures=True)
 
 
 def quiet_worker(worker: int) -> None:

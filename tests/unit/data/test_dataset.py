@@ -86,6 +86,22 @@ def test_what_is_not_asked_for_is_dropped() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("photos")]
 
 
+def test_it_may_be_left_by_the_thread_itself() -> None:  # as garbage is collected in any thread
+    may_leave, left = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        may_leave.wait(10)
+        coming.close()
+        left.set()
+        yield 3
+
+    coming = ahead(items())
+    assert next(coming) == 1
+    may_leave.set()
+    assert left.wait(10)
+
+
 def test_an_error_while_working_ahead_comes_at_its_turn() -> None:
     def failing() -> Iterator[int]:
         yield 1
