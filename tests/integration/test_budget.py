@@ -98,8 +98,8 @@ def test_it_ends_in_time(timed: tuple[Path, int], seconds: int) -> None:
 def test_a_killed_run_keeps_its_lengths_and_equals_one_with_these_lengths(
     zygote: Zygote, photos: Path, timed: tuple[Path, int], seconds: int
 ) -> None:
-    given = settings(photos, "killed", f"budget={seconds}s", "logging.checkpoint_every_n_steps=20")
-    run = zygote.folder / "runs/killed"
+    given = settings(photos, "stopped", f"budget={seconds}s", "logging.checkpoint_every_n_steps=20")
+    run = zygote.folder / "runs/stopped"
     # While it measures, after that, and once more.
     for event in (40, timed[1] // 3, 30):
         status, _ = zygote(*given, event=event)

@@ -94,7 +94,7 @@ def test_killed_at_random_moments(zygote: Zygote, photos: Path, whole: tuple[Pat
             break
         kills += 1
     assert status == 0, zygote.log.read_text()
-    assert kills >= 4  # fewer on a busy machine, where rows of curves are written many at a time
+    assert kills >= 8
     assert_equal(zygote.folder / "runs/killed", run)
 
 
