@@ -133,40 +133,6 @@ def test_networks_go_in_tiles_where_solvers_are_refused(pairs: Path) -> None:
         ModuleOutputs(network, "cpu", Prediction(), 1e-9).layers(case, mixture, photo, protocol)
 
 
-STARVED = """
-import re, resource, sys, torch
-torch.set_num_threads(1)
-from crrn.cli import eval as command
-import crrn.evaluation.runner, crrn.evaluation.cases, crrn.evaluation.show
-taken = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
-resource.setrlimit(resource.RLIMIT_AS, (taken + int(sys.argv.pop(1)),) * 2)
-command.main()
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
-def test_an_allocation_that_the_system_refuses_is_a_failed_case(pairs: Path, tmp_path: Path) -> None:
-    """memory=1000 promises what the system does not have. The large case is the last: a limit of addresses, unlike one
-    of memory, counts what the allocator has given back."""
-    enlarge(pairs, "4.png", 1400, 1700)
-    arguments = ["benchmark=[folder]", f"benchmark.folder.root={pairs}", "device=cpu", "name=tiny", "cases=0"]
-    arguments += ["removers=[ws16]", "protocol=[native]", "memory=1000", f"evaluation_root={tmp_path / 'evaluations'}"]
-    for n in (0, 1, 2):  # two are enough
-        for folder in ("blended", "transmission_layer", "reflection_layer"):
-            (pairs / folder / f"{n}.png").unlink()
-    done = subprocess.run(
-        [sys.executable, "-c", STARVED, str(1000 << 20), *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    rows = {row["image"]: row["problem"] for row in table(tmp_path, "native", "ws16")}
-    assert set(rows) == {"3", "4"} and not rows["3"], rows
-    assert "memory" in rows["4"].lower(), rows
-
-
 MEASURED = """
 import sys, torch
 torch.set_num_threads(1)
