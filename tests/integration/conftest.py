@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +26,9 @@ class Outcome:
     status: int
     out: str
     err: str
+
+
+Command = Callable[..., Outcome]
 
 
 def tiny(photos: Path, *overrides: str) -> list[str]:
@@ -62,14 +69,13 @@ SHORT = ("stages.gin.epochs=1", "stages.joint.epochs=2", "stages.joint.schedule.
 
 
 @pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Outcome]:
-    """Runs ``crrn-train`` in this process, in an empty working directory."""
-    from crrn.cli.train import main
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Runs ``crrn-NAME`` in this process, in an empty working directory."""
 
-    def run(*overrides: str) -> Outcome:
+    def run(name: str, *arguments: str) -> Outcome:
+        main = import_module(f"crrn.cli.{name}").main
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("WANDB_MODE", "offline")
-        monkeypatch.setattr(sys, "argv", ["crrn-train", *overrides])
+        monkeypatch.setattr(sys, "argv", [f"crrn-{name}", *arguments])
         capfd.readouterr()
         with pytest.raises(SystemExit) as exit_:
             main()
@@ -77,6 +83,34 @@ def train(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tm
         return Outcome(int(exit_.value.code or 0), out, err)
 
     return run
+
+
+@pytest.fixture
+def train(command: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Runs ``crrn-train``, as `command` does."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    return partial(command, "train")
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+@contextmanager
+def stopped_at(step: int, stage: str | None = None) -> Iterator[None]:
+    """Ends each training in this process at an optimizer step of a stage, by default of the first that gets there."""
+    from crrn.training import StageTraining
+
+    training_step = StageTraining.training_step
+
+    def stop(self: StageTraining, batch: Any, batch_idx: int) -> Any:
+        if self.trainer.global_step == step and stage in (None, self.name):
+            raise Stopped
+        return training_step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(StageTraining, "training_step", stop)
+        yield
 
 
 def inherited() -> dict[str, str]:

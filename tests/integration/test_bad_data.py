@@ -6,7 +6,6 @@ import csv
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from tests.integration.conftest import Outcome
+from tests.integration.conftest import Command, Outcome
 
 IMAGES = 4
 
@@ -41,14 +40,10 @@ def pairs(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def evaluate(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Outcome]:
+def evaluate(command: Command) -> Callable[..., Outcome]:
     """Runs ``crrn-eval`` on the pairs in this process."""
-    from crrn.cli.eval import main
 
     def run(*overrides: str) -> Outcome:
-        monkeypatch.chdir(tmp_path)
         given = (
             "benchmark=[folder]",
             "benchmark.folder.root=pairs",
@@ -57,13 +52,9 @@ def evaluate(
             "name=e",
             "cases=0",
         )
-        monkeypatch.setattr(sys, "argv", ["crrn-eval", *given, *overrides])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err, err
-        return Outcome(int(exit_.value.code or 0), out, err)
+        outcome = command("eval", *given, *overrides)
+        assert "Traceback" not in outcome.err, outcome.err
+        return outcome
 
     return run
 

@@ -6,33 +6,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from crrn.cli.config import config_folder
-from tests.integration.conftest import ROOT, Outcome
+from tests.integration.conftest import ROOT, Command, Outcome
 
 SUITES = sorted(path.stem for path in (ROOT / "conf" / "suite").glob("*.yaml"))
 RunBench = Callable[..., Outcome]
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> RunBench:
+def bench(command: Command) -> RunBench:
     """Runs ``crrn-bench`` in this process, at toy size, with its output in ``out``."""
-    from crrn.cli.bench import main
-
-    def run(*overrides: str) -> Outcome:
-        monkeypatch.chdir(tmp_path)
-        settings = ("toy=true", "repetitions=3", "seconds=0.001", "output=out", *overrides)
-        monkeypatch.setattr(sys, "argv", ["crrn-bench", *settings])
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        return Outcome(int(exit_.value.code or 0), out, err)
-
-    return run
+    return partial(command, "bench", "toy=true", "repetitions=3", "seconds=0.001", "output=out")
 
 
 @pytest.mark.slow

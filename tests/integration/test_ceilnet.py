@@ -13,10 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import crrn
-from crrn.mixing import Mixture
 from crrn.nets import ImageNet, record_of
-from crrn.training import StageTraining
-from tests.integration.conftest import Outcome, tiny
+from tests.integration.conftest import Outcome, stopped_at, tiny
 
 Train = Callable[..., Outcome]
 
@@ -37,9 +35,7 @@ def curve(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_three_phases_resumed_between_and_within_them(
-    train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_three_phases_resumed_between_and_within_them(train: Train, photos: Path, tmp_path: Path) -> None:
     both = settings(photos, "logging.checkpoint_every_n_steps=1")
     outcome = train(*both, "name=whole")
     assert outcome.status == 0, outcome.err
@@ -70,16 +66,8 @@ def test_three_phases_resumed_between_and_within_them(
     assert whole.keys() == {f"edge_net.{k}" for k in states["edges"]} | {f"image_net.{k}" for k in states["image"]}
 
     # stopped between two phases, and within the last
-    training_step = StageTraining.training_step
     for stage, step in (("image", 0), ("joint", 1)):
-        with monkeypatch.context() as patched:
-
-            def stop(self: StageTraining, batch: Mixture, batch_idx: int, at: tuple[str, int] = (stage, step)):
-                if (self.name, self.trainer.global_step) == at:
-                    raise RuntimeError("stands for whatever ends a process")
-                return training_step(self, batch, batch_idx)
-
-            patched.setattr(StageTraining, "training_step", stop)
+        with stopped_at(step, stage):
             assert train(*both, "name=stopped", "resume=auto", "logger=none").status != 0
     assert train(*both, "name=stopped", "resume=auto", "logger=none").status == 0
     stopped = tmp_path / "runs/stopped"

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,28 +22,16 @@ from crrn.inference.predictor import Predictor
 from crrn.metrics import named_protocol
 from crrn.nets import CRRN, Prediction, save_network
 from tests.conftest import write_photo
-from tests.integration.conftest import ROOT, Outcome
+from tests.integration.conftest import ROOT, Command, Outcome
 
 Evaluate = Callable[..., Outcome]
 IMAGES = 5
 
 
 @pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Evaluate:
+def evaluate(command: Command) -> Evaluate:
     """Runs ``crrn-eval`` on the pairs in this process."""
-    from crrn.cli.eval import main
-
-    def run(*overrides: str) -> Outcome:
-        monkeypatch.chdir(tmp_path)
-        benchmark = ("benchmark=[folder]", "benchmark.folder.root=pairs", "device=cpu", "name=tiny")
-        monkeypatch.setattr(sys, "argv", ["crrn-eval", *benchmark, *overrides])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        return Outcome(int(exit_.value.code or 0), out, err)
-
-    return run
+    return partial(command, "eval", "benchmark=[folder]", "benchmark.folder.root=pairs", "device=cpu", "name=tiny")
 
 
 @pytest.fixture

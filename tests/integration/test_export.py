@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -16,27 +17,16 @@ import torch
 
 import crrn
 from crrn.nets import save_network
-from tests.integration.conftest import ROOT, Outcome
+from tests.integration.conftest import ROOT, Command, Outcome
 from tests.networks import lively
 
 Export = Callable[..., Outcome]
 
 
 @pytest.fixture
-def export(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Export:
+def export(command: Command) -> Export:
     """Runs ``crrn-export`` in this process."""
-    from crrn.cli.export import main
-
-    def run(*overrides: str) -> Outcome:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["crrn-export", *overrides])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        return Outcome(int(exit_.value.code or 0), out, err)
-
-    return run
+    return partial(command, "export")
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +20,15 @@ from PIL import Image
 
 import crrn
 from crrn import plugins
-from crrn.mixing import Mixture
 from crrn.nets import record_of
-from crrn.training import StageTraining
 from tests.conftest import write_photo
-from tests.integration.conftest import ROOT, Outcome, tiny
+from tests.integration.conftest import ROOT, Command, Outcome, stopped_at, tiny
 
 PLUGIN = ROOT / "tests" / "plugin"
 CONF = ("--config-dir", str(PLUGIN / "conf"))
 NET = ("net=tiny", "loss=l1", "stages.joint.epochs=1", "stages.joint.schedule.milestones=[]")
 
 RATE = "train/learning_rate"
-
-Command = Callable[..., Outcome]
 
 
 def everything(photos: Path, panes: Path) -> tuple[str, ...]:
@@ -103,46 +98,16 @@ def installed(site: Path) -> Path:
     return site
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Runs ``crrn-NAME`` in this process, in an empty working directory."""
-
-    def run(name: str, *arguments: str) -> Outcome:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [f"crrn-{name}", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            import_module(f"crrn.cli.{name}").main()
-        out, err = capfd.readouterr()
-        return Outcome(int(exit_.value.code or 0), out, err)
-
-    return run
-
-
 def ok(outcome: Outcome) -> Outcome:
     assert outcome.status == 0, outcome.err + outcome.out
     return outcome
 
 
-class Stopped(Exception):
-    """Stands for whatever ends a process."""
-
-
 @pytest.mark.usefixtures("installed")
-def test_an_installed_package_through_all_commands(
-    command: Command, photos: Path, panes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_package_through_all_commands(command: Command, photos: Path, panes: Path, tmp_path: Path) -> None:
     settings = (*CONF, *everything(photos, panes))
     ok(command("train", *settings, "name=whole"))
-    with monkeypatch.context() as patched:
-        training_step = StageTraining.training_step
-
-        def stop_at_step_2(self: StageTraining, batch: Mixture, batch_idx: int) -> torch.Tensor:
-            if self.trainer.global_step == 2:
-                raise Stopped
-            return training_step(self, batch, batch_idx)
-
-        patched.setattr(StageTraining, "training_step", stop_at_step_2)
+    with stopped_at(2):
         assert command("train", *settings, "name=run").status != 0
     ok(command("train", *settings, "name=run", "resume=auto"))
     assert "complete" in ok(command("train", *settings, "name=run", "resume=auto")).out

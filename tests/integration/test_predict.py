@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +24,16 @@ from PIL import Image
 from crrn.inference.batch import RECORD
 from crrn.nets import CRRN, Prediction, save_network
 from tests.conftest import write_photo
-from tests.integration.conftest import ROOT, Outcome
+from tests.integration.conftest import ROOT, Command, Outcome
 from tests.unit.inference.test_photo import broken
 
 Predict = Callable[..., Outcome]
 
 
 @pytest.fixture
-def predict(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Predict:
+def predict(command: Command) -> Predict:
     """Runs ``crrn-predict`` in this process, in an empty working directory."""
-    from crrn.cli.predict import main
-
-    def run(*overrides: str) -> Outcome:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["crrn-predict", "device=cpu", *overrides])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        return Outcome(int(exit_.value.code or 0), out, err)
-
-    return run
+    return partial(command, "predict", "device=cpu")
 
 
 def results(folder: Path) -> dict[str, int]:

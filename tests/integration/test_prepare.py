@@ -15,26 +15,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.integration.conftest import ROOT, Outcome
+from tests.integration.conftest import ROOT, Command, Outcome
 
 Prepare = Callable[..., Outcome]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Prepare:
-    """Runs ``crrn-prepare``, or another command's main, in this process."""
+def run(command: Command) -> Prepare:
+    """Runs ``crrn-prepare``, or another command, in this process."""
+    call = command
 
     def run(*overrides: str, command: str = "prepare") -> Outcome:
-        from importlib import import_module
-
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [f"crrn-{command}", *overrides])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            import_module(f"crrn.cli.{command}").main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err, err
-        return Outcome(int(exit_.value.code or 0), out, err)
+        outcome = call(command, *overrides)
+        assert "Traceback" not in outcome.err, outcome.err
+        return outcome
 
     return run
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,32 +11,12 @@ import pytest
 from PIL import Image
 
 from tests.conftest import write_photo
-from tests.integration.conftest import Outcome
+from tests.integration.conftest import Command
 from tests.resources import BROWSER, BROWSER_ARGUMENTS
 
 
 @pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Outcome]:
-    """Runs ``crrn-eval`` or ``crrn-report`` in this process, in an empty working directory."""
-    import crrn.cli.eval
-    import crrn.cli.report
-
-    def run(name: str, *overrides: str) -> Outcome:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [f"crrn-{name}", *overrides])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            {"eval": crrn.cli.eval.main, "report": crrn.cli.report.main}[name]()
-        out, err = capfd.readouterr()
-        return Outcome(int(exit_.value.code or 0), out, err)
-
-    return run
-
-
-@pytest.fixture
-def evaluated(command: Callable[..., Outcome], tmp_path: Path) -> Path:
+def evaluated(command: Command, tmp_path: Path) -> Path:
     """evaluations/tiny: three triplets, with and without their backgrounds, by LB14 and the identity."""
     for n in range(3):
         for folder, seed in (("transmission_layer", n), ("reflection_layer", 50 + n)):
@@ -57,7 +35,7 @@ def evaluated(command: Callable[..., Outcome], tmp_path: Path) -> Path:
     return tmp_path / "evaluations/tiny"
 
 
-def test_from_an_evaluation_to_a_page(evaluated: Path, command: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_from_an_evaluation_to_a_page(evaluated: Path, command: Command, tmp_path: Path) -> None:
     outcome = command("report", "name=first", "evaluations=[evaluations/tiny]", 'question="Is it, then, better?"')
     assert outcome.status == 0 and outcome.err == "", outcome.err
     folder = tmp_path / "experiments/first"
@@ -79,7 +57,7 @@ def test_from_an_evaluation_to_a_page(evaluated: Path, command: Callable[..., Ou
 
 
 def test_a_remover_stands_beside_the_row_of_the_paper_that_it_is_given(
-    evaluated: Path, command: Callable[..., Outcome], tmp_path: Path
+    evaluated: Path, command: Command, tmp_path: Path
 ) -> None:
     outcome = command("report", "name=ours", "evaluations=[evaluations/tiny]", "paper={lb14:CRRN}")
     assert outcome.status == 0, outcome.err
@@ -104,15 +82,13 @@ def test_a_remover_stands_beside_the_row_of_the_paper_that_it_is_given(
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else "",
 )
-def test_a_wrong_setting_is_one_sentence(
-    overrides: tuple[str, ...], says: str, command: Callable[..., Outcome]
-) -> None:
+def test_a_wrong_setting_is_one_sentence(overrides: tuple[str, ...], says: str, command: Command) -> None:
     outcome = command("report", *overrides)
     assert outcome.status == 1 and says in outcome.err and len(outcome.err.splitlines()) == 1, outcome.err
 
 
 @pytest.mark.browser
-def test_a_browser_shows_it_on_a_phone(evaluated: Path, command: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_browser_shows_it_on_a_phone(evaluated: Path, command: Command, tmp_path: Path) -> None:
     assert command("report", "name=first", "evaluations=[evaluations/tiny]").status == 0
     page = (tmp_path / "experiments/first/report.html").read_text()
     probe = """<script>addEventListener("load", () => {

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,29 +16,16 @@ from PIL import Image
 from crrn import catalogue
 from crrn.nets import Prediction, load_network, network_prediction, save_network
 from tests.conftest import write_photo
-from tests.integration.conftest import Outcome
+from tests.integration.conftest import Command
 from tests.networks import lively
-
-Command = Callable[..., Outcome]
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+def call(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Runs a command of crrn in this process, with tmp_path/shipped as the folder of shipped networks."""
     (tmp_path / "shipped").mkdir()
     monkeypatch.setattr(catalogue, "FOLDER", tmp_path / "shipped")
-
-    def run(name: str, *overrides: str) -> Outcome:
-        main: Any = getattr(__import__(f"crrn.cli.{name}", fromlist=["main"]), "main")  # noqa: B009
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [f"crrn-{name}", *overrides])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        out, err = capfd.readouterr()
-        return Outcome(int(exit_.value.code or 0), out, err)
-
-    return run
+    return command
 
 
 @pytest.fixture

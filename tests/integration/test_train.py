@@ -21,7 +21,7 @@ from crrn.mixing import Mixture
 from crrn.nets import CRRN, GiN, IiN, record_of, save_network
 from crrn.training import Optimizer, StageTraining
 from crrn.training.schedules import multistep
-from tests.integration.conftest import ROOT, SHORT, Outcome, tiny
+from tests.integration.conftest import ROOT, SHORT, Outcome, stopped_at, tiny
 
 Train = Callable[..., Outcome]
 
@@ -134,23 +134,13 @@ def test_the_joint_stage_starts_from_a_given_gin(train: Train, photos: Path, tmp
 
 
 @pytest.mark.slow
-def test_a_resumed_run_keeps_what_it_began_with(
-    train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_keeps_what_it_began_with(train: Train, photos: Path, tmp_path: Path) -> None:
     """Stopped in its first stage, it needs the file no more for its second, and ends as one that was not stopped."""
     torch.manual_seed(1)
     save_network(CRRN(width=0.05), tmp_path / "given.safetensors")
     both = tiny(photos, *SHORT, "init={iin.encoder: given.safetensors}", "logging.checkpoint_every_n_steps=1")
     assert train(*both, "name=whole").status == 0
-    with monkeypatch.context() as patched:
-        training_step = StageTraining.training_step
-
-        def stop_at_step_2(self: StageTraining, batch: Mixture, batch_idx: int) -> torch.Tensor:
-            if self.trainer.global_step == 2:
-                raise Stopped
-            return training_step(self, batch, batch_idx)
-
-        patched.setattr(StageTraining, "training_step", stop_at_step_2)
+    with stopped_at(2):
         assert train(*both, "name=stopped").status != 0
     begun = load_file(tmp_path / "runs/stopped/init.safetensors")
     given = load_file(tmp_path / "given.safetensors")
@@ -271,27 +261,15 @@ def test_wrong_input_is_answered_by_one_clear_sentence(
         assert word in outcome.err, outcome.err
 
 
-class Stopped(Exception):
-    """Stands for whatever ends a process."""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("ema", ["ema_decay=null", "ema_decay=0.9"])
 def test_a_run_stopped_within_an_epoch_ends_with_the_same_weights_bit_for_bit(
-    train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: str
+    train: Train, photos: Path, tmp_path: Path, ema: str
 ) -> None:
     both = tiny(photos, *SHORT, ema, "logging.checkpoint_every_n_steps=2")
     assert train(*both, "name=whole").status == 0
 
-    with monkeypatch.context() as patched:
-        training_step = StageTraining.training_step
-
-        def stop_at_step_4(self: StageTraining, batch: Mixture, batch_idx: int) -> torch.Tensor:
-            if self.trainer.global_step == 4:
-                raise Stopped
-            return training_step(self, batch, batch_idx)
-
-        patched.setattr(StageTraining, "training_step", stop_at_step_4)
+    with stopped_at(4):
         assert train(*both, "name=stopped").status != 0
     assert not (tmp_path / "runs/stopped/weights.safetensors").exists()
     assert train(*both, "name=stopped", "resume=auto").status == 0
