@@ -158,17 +158,23 @@ def align(
     ]
 
 
-def action_table(folder: str, verdicts: Sequence[PairVerdict]) -> Table:
-    """A row an action: how many pairs, and the first of them with the reason."""
+def count_table(title: str, kind: str, counted: str) -> Table:
+    """A table without rows: kinds, how many there are of each, and the first ones."""
     from rich.table import Table
 
+    table = Table(title=title, title_justify="left")
+    for number, label in enumerate((kind, counted, "such as")):
+        table.add_column(label, justify="right" if number == 1 else "left", overflow="fold")
+    return table
+
+
+def action_table(folder: str, verdicts: Sequence[PairVerdict]) -> Table:
+    """A row an action: how many pairs, and the first of them with the reason."""
     from crrn.data.preparation.alignment import WRITTEN, count_actions
 
     counts = count_actions(verdicts)
     usable = sum(counts[action] for action in WRITTEN)
-    table = Table(title=f"{folder}: {usable} pairs, {counts['cropped']} of them cropped", title_justify="left")
-    for number, label in enumerate(("action", "pairs", "such as")):
-        table.add_column(label, justify="right" if number == 1 else "left", overflow="fold")
+    table = count_table(f"{folder}: {usable} pairs, {counts['cropped']} of them cropped", "action", "pairs")
     for action, number in counts.items():
         first = [verdict for verdict in verdicts if verdict.action == action][:3]
         such = [f"{verdict.name} ({verdict.why})" if verdict.why else verdict.name for verdict in first]
@@ -257,15 +263,11 @@ def finding_table(checked: Checked) -> Table:
 
 def verdict_table(folder: str, verdicts: Sequence[Any]) -> Table:
     """A row a verdict: how many photos, and the first of them with the reason."""
-    from rich.table import Table
-
     from crrn.data.preparation.rid import KEPT, count
 
     counts = count(verdicts)
     kept = sum(counts[name] for name in KEPT)
-    table = Table(title=f"{folder}: {kept} of {len(verdicts)} photos kept", title_justify="left")
-    for number, label in enumerate(("verdict", "photos", "such as")):
-        table.add_column(label, justify="right" if number == 1 else "left", overflow="fold")
+    table = count_table(f"{folder}: {kept} of {len(verdicts)} photos kept", "verdict", "photos")
     for name, number in counts.items():
         first = [verdict for verdict in verdicts if verdict.verdict == name][:3]
         such = "; ".join(f"{verdict.photo} ({verdict.why})" if verdict.why else verdict.photo for verdict in first)
