@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from crrn.data.benchmarks.case import Benchmark, Case
 from crrn.data.benchmarks.pairs import PAIR_FOLDERS, listing, match, pair_folders
-from crrn.data.settings import SCENE_PATTERN
+from crrn.data.scenes import SCENE_PATTERN, scene_of
 from crrn.data.sources import split_names
 from crrn.errors import ConfigError, DataError, kind_of
 
@@ -116,13 +115,10 @@ def find_pairs(places: Sequence[Any], scene_pattern: str = SCENE_PATTERN) -> Pai
                 f"data.sources.pairs has {kind_of(place)}: give folders, or as _target_ what gives a "
                 "crrn.data.PairSource."
             )
-    form = re.compile(scene_pattern)
     for case in cases:
         if case.background is not None:
-            found = form.match(case.mixture.stem)
-            pairs.append(
-                RealPair(case.mixture, case.background, case.reflection, found[1] if found else case.mixture.stem)
-            )
+            scene = scene_of(case.mixture.stem, scene_pattern, default=case.mixture.stem)
+            pairs.append(RealPair(case.mixture, case.background, case.reflection, scene))
     return PairSource(tuple(sorted(pairs, key=lambda pair: (pair.scene, pair.mixture.name, str(pair.mixture)))))
 
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from crrn.data.plan import Size
+from crrn.data.scenes import SCENE_PATTERN, scene_form
 from crrn.errors import ConfigError
 
 SMALLEST_SIDE = 11
 """The losses and metrics compare windows of this size."""
-
-SCENE_PATTERN = r"([^_]+_[^_]+)"
-"""The scene of a pair: the first two words of its file's name."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,7 @@ class Sources:
             )
         if not 0 <= self.pair_jitter < 1:
             raise ConfigError(f"data.sources.pair_jitter={self.pair_jitter:g} is not a share: give e.g. 0.1.")
-        try:
-            groups = re.compile(self.scene_pattern).groups
-        except re.error as error:
-            raise ConfigError(f"data.sources.scene_pattern is not a regular expression ({error}).") from error
-        if groups < 1:
-            raise ConfigError(
-                f"data.sources.scene_pattern={self.scene_pattern} has no group: put the scene in brackets, e.g. "
-                f"{SCENE_PATTERN}."
-            )
+        scene_form(self.scene_pattern, "data.sources.scene_pattern")
 
     def share_steps(self) -> list[tuple[float, float]]:
         """(progress, share) in order: each share holds from its progress, in [0, 1], on."""

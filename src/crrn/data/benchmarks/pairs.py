@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from crrn.data.benchmarks.case import Benchmark, Case, Problem, make_benchmark
+from crrn.data.scenes import scene_form, scene_of
 from crrn.data.sources import photos_below
-from crrn.errors import ConfigError, DataError
+from crrn.errors import DataError
 
 PAIR_FOLDERS = (
     ("blended", "transmission_layer", "reflection_layer"),
@@ -63,26 +64,11 @@ def paired_folder(
         listings["reflection"] = listing(root, reflection)
     cases, problems = match(listings, subset=name)
     if scene_pattern is not None:
-        form = scene_form(scene_pattern)
-        cases = [replace(case, scene=found[1] if (found := form.match(case.name)) else "") for case in cases]
+        form = scene_form(scene_pattern, "benchmark.folder.scene_pattern")
+        cases = [replace(case, scene=scene_of(case.name, form, default="")) for case in cases]
     known = () if count is None else (count,) if isinstance(count, int) else tuple(count)
     looked_for = ", ".join(str(root / pattern) for pattern in (mixture, background) if pattern)
     return make_benchmark(name, cases, problems, {name: known} if known else {}, masks, looked_for)
-
-
-def scene_form(pattern: str, setting: str = "benchmark.folder.scene_pattern") -> re.Pattern[str]:
-    """A pattern of scenes, checked; ``setting`` is its name, for messages."""
-    try:
-        form = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(
-            f"{setting}={pattern!r} is no regular expression ({error}): give one with a group, such as '([^_]+_[^_]+)'."
-        ) from error
-    if form.groups < 1:
-        raise ConfigError(
-            f"{setting}={pattern!r} has no group: put the scene's part in parentheses, as in '([^_]+_[^_]+)'."
-        )
-    return form
 
 
 def existing(root: Path | str, name: str) -> Path:

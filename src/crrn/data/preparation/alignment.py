@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crrn.data.benchmarks.case import Progress, natural
-from crrn.data.benchmarks.pairs import PAIR_FOLDERS, listing, match, pair_folders, scene_form
+from crrn.data.benchmarks.pairs import PAIR_FOLDERS, listing, match, pair_folders
 from crrn.data.photos import read_image, read_photo, upright_size
 from crrn.data.preparation.duplicates import Hashed, hashes_below, likest, likest_of
 from crrn.data.preparation.journal import append_journal, claim_output, fault, read_journal
 from crrn.data.preparation.measures import luma, perceptual_hash
-from crrn.data.settings import SCENE_PATTERN
+from crrn.data.scenes import SCENE_PATTERN, scene_form, scene_of
 from crrn.data.threads import in_threads
 from crrn.errors import ConfigError, DataError
 from crrn.files import write_atomically
@@ -73,8 +72,7 @@ class Alignment:
     def scene(self, name: str) -> str:
         """The scene of a pair of this name."""
         stem = Path(name).stem
-        found = re.match(self.scene_pattern, stem)
-        return found[1] if found else stem
+        return scene_of(stem, self.scene_pattern, default=stem)
 
 
 class Shift(NamedTuple):
