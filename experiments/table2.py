@@ -7,7 +7,6 @@ EVALUATION holds removers labelled ABLATION_SEED, measured on SIR2's wild scenes
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import sys
@@ -19,6 +18,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from crrn.evaluation.report.paper import ABLATION_ROWS, TABLE_2
+from crrn.evaluation.runner import open_scores
+from crrn.evaluation.store import ImageScores
+from crrn.metrics import named_protocol
 
 METRICS = ("ssim", "si", "ssim_r", "si_r", "psnr", "gain_psnr", "matched_gain_psnr", "harm_rate")
 SEEDS = (1, 2, 3)
@@ -44,11 +46,11 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def main() -> None:
     evaluation, sweep, output = (Path(argument) for argument in sys.argv[1:4])
-    images = evaluation / "images/sir2/crrn"
+    protocol = named_protocol("crrn")
     values: dict[str, NDArray[np.float64]] = {}  # (seeds, scenes, metrics)
     for ablation in ("identity", *ABLATION_ROWS):
         names = ["identity"] if ablation == "identity" else [f"{ablation}_{seed}" for seed in SEEDS]
-        found = [scores(images / f"{name}.csv") for name in names]
+        found = [scores(open_scores(evaluation, "sir2", protocol, name, perceptual=())) for name in names]
         if any(one.keys() != found[0].keys() for one in found):
             sys.exit(f"error: the seeds of {ablation} were measured on different images: finish {evaluation} first.")
         values[ablation] = np.array([list(one.values()) for one in found])
@@ -67,11 +69,10 @@ def main() -> None:
     (output / "README.md").write_text(page(record))
 
 
-def scores(file: Path) -> dict[str, list[float]]:
+def scores(table: ImageScores) -> dict[str, list[float]]:
     """`METRICS` by image, in order of the images' names; NaN where there is none, as of an empty mask."""
-    with file.open(newline="") as lines:
-        rows = {row["image"]: [float(row[metric] or math.nan) for metric in METRICS] for row in csv.DictReader(lines)}
-    return dict(sorted(rows.items()))
+    found = {row.image: [row.values.get(metric, math.nan) for metric in METRICS] for row in table.rows()}
+    return dict(sorted(found.items()))
 
 
 def gradient_si(sweep: Path, ablation: str, seed: int) -> float:

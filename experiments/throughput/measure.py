@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import re
 import resource
 import shlex
 import subprocess
@@ -26,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 import crrn
+from crrn.bench.machine import processor
 
 
 def make_photos(folder: Path, count: int, height: int, width: int) -> None:
@@ -93,7 +92,7 @@ def page(rows: list[tuple[int, float, float, float, float]], photos: int, size: 
     own = [(cpu - start_cpu) / (photos - 1) for _, _, cpu, _, start_cpu in rows]
     what = (
         f"{photos} JPEG photos of {size} pixels, model {used} with its own settings, one thread for each process. crrn "
-        f"{crrn.__version__}, {cpu_name()}, {os.cpu_count()} cores. The load average at the end was "
+        f"{crrn.__version__}, {processor()}, {os.cpu_count()} cores. The load average at the end was "
         f"{os.getloadavg()[0]:.1f}: above the number of processes, other programs took part of the machine, and only "
         "the CPU seconds tell of crrn."
     )
@@ -121,15 +120,6 @@ def page(rows: list[tuple[int, float, float, float, float]], photos: int, size: 
     )
     lines += ["", needed, ""]
     return "\n".join(lines)
-
-
-def cpu_name() -> str:
-    """The processor, as Linux calls it."""
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
-    return found[1] if found else platform.machine()
 
 
 if __name__ == "__main__":
