@@ -13,6 +13,8 @@ from typing import IO, Any
 from crrn.errors import RunError
 
 TEMPORARY = ".tmp"
+LARGE = 1 << 20
+"""Bytes of a read that is worth a look at the size of the file."""
 
 
 def file_digest(path: Path) -> str:
@@ -33,12 +35,12 @@ class BoundedFile(io.BufferedReader):
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
-        self._size = os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         """At most `size` bytes; all that are left for None or a negative number."""
-        left = max(0, self._size - self.tell())
-        return super().read(left if size is None or size < 0 else min(size, left))
+        if size is not None and size > LARGE:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
 
 
 def remove_leftovers(folder: Path) -> None:
