@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.integration.conftest import train
+from tests.integration.conftest import command, train
 
-__all__ = ["train"]
+__all__ = ["command", "train"]
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

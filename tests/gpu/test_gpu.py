@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +12,12 @@ import torch
 from torch import nn
 
 from crrn.bench.textures import texture
-from crrn.cli.bench import main as bench
 from crrn.data.dataset import placed
 from crrn.data.device import Cut, DevicePhotos, StoredPhoto, stacked_cuts
 from crrn.data.plan import Geometry
 from crrn.training.background import Reading
 from crrn.training.guards import leave_out
-from tests.integration.conftest import Outcome, tiny
+from tests.integration.conftest import Command, Outcome, tiny
 
 Train = Callable[..., Outcome]
 
@@ -106,14 +104,10 @@ def test_a_reading_keeps_what_was_there_while_the_device_goes_on(device: torch.d
 
 
 @pytest.mark.gpu
-def test_the_suite_for_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_suite_for_gpus(command: Command, tmp_path: Path) -> None:
     """Tests of the command run all of it on the CPU."""
-    monkeypatch.chdir(tmp_path)
     settings = ("suite=[gpu]", "toy=true", "suite.gpu.toy.device=cuda", "repetitions=3", "seconds=0.01", "output=out")
-    monkeypatch.setattr(sys, "argv", ["crrn-bench", *settings])
-    with pytest.raises(SystemExit) as ended:
-        bench()
-    assert not ended.value.code
+    assert command("bench", *settings).status == 0
     lines = json.loads((tmp_path / "out/metrics.json").read_text())["lines"]
     assert {"tf32=false", "compile=true", "cache=device"} <= {line["contestant"] for line in lines}
     assert any("share of the matrix product" in line["title"] for line in lines)
