@@ -29,6 +29,7 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 from crrn.cli.config import build
 from crrn.cli.train import quieten
@@ -37,6 +38,7 @@ from crrn.inference.export import export_network
 from crrn.nets import load_network
 from crrn.training import StageTraining
 
+WIDER = {"int8": "float16", "float16": "float32"}
 PAUSE = 1.0
 """Seconds between two looks."""
 
@@ -83,6 +85,23 @@ class Watched:
         return metrics
 
 
+def write_weights(network: nn.Module, path: Path, precision: str) -> tuple[str, float]:
+    """Writes weights in a precision, or in the next wider one where they then compute something else.
+
+    The first weights of a training can enlarge rounding far beyond what trained ones do; float32 loses nothing.
+
+    Returns:
+        The precision, and the largest difference on noise.
+    """
+    try:
+        return precision, max(export_network(network, path, "safetensors", precision).values())
+    except ExportError as error:
+        if precision not in WIDER:
+            raise
+        print(f"{error} It is written as {WIDER[precision]}.", flush=True)
+        return write_weights(network, path, WIDER[precision])
+
+
 def export(run: Watched, checkpoint: Path, out: Path, precision: str, limit: int) -> None:
     """Writes the weights of a checkpoint and what is known of them, then removes the run's older files."""
     run.exported = checkpoint.stat().st_mtime
@@ -95,12 +114,7 @@ def export(run: Watched, checkpoint: Path, out: Path, precision: str, limit: int
     name = f"{run.path.name}-s{step:06d}"
     path = out / f"{name}.safetensors"
     network = load_network(taken)
-    try:
-        difference = max(export_network(network, path, "safetensors", precision).values())
-    except ExportError as error:
-        print(f"{name}: {error} It is written as float16.", flush=True)
-        precision = "float16"
-        difference = max(export_network(network, path, "safetensors", precision).values())
+    precision, difference = write_weights(network, path, precision)
     found = run.evaluate(path, stage)
     content = path.read_bytes()
     facts = {

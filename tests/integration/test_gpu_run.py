@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from crrn.nets import load_network
+from crrn.inference.export import TOLERANCES
+from crrn.nets import CRRN, estimate, load_network
 from tests.integration.conftest import ROOT, Outcome, tiny, with_pairs
 
 SCRIPTS = ROOT / "experiments" / "gpu"
@@ -65,6 +68,28 @@ def test_the_best_weights_in_parts(train: Callable[..., Outcome], photos: Path, 
     kept = {path.name for path in out.iterdir()} - {part.name for part in parts}
     assert kept == {written.name, "best.csv", "best.json", "best.png"}
     assert (out / "best.csv").read_bytes() == (run / "joint/metrics.csv").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, "int8"), (1e3, "float16"), (1e5, "float32")])
+def test_weights_that_enlarge_rounding_are_written_wider(tmp_path: Path, scale: float, expected: str) -> None:
+    spec = importlib.util.spec_from_file_location("gpu_export", SCRIPTS / "export.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    torch.manual_seed(0)
+    network = CRRN(width=0.0625).eval()
+    final = [layer for layer in network.iin.modules() if isinstance(layer, nn.Conv2d)][-1]
+    with torch.no_grad():
+        final.weight.normal_(std=1e-3 * scale)
+    path = tmp_path / "weights.safetensors"
+    precision, difference = module.write_weights(network, path, "int8")
+    assert precision == expected and difference <= TOLERANCES[precision]
+    mixture = torch.rand((1, 3, 32, 32))
+    with torch.inference_mode():
+        found, true = (estimate(net.eval(), mixture).background for net in (load_network(path), network))
+    assert found is not None and true is not None
+    assert float((found - true).abs().max()) <= TOLERANCES[precision]
 
 
 @pytest.mark.slow
