@@ -10,7 +10,7 @@ from typing import Any
 from crrn.data.benchmarks.case import Benchmark, Case
 from crrn.data.benchmarks.pairs import PAIR_FOLDERS, listing, match, pair_folders
 from crrn.data.scenes import SCENE_PATTERN, scene_of
-from crrn.data.sources import split_names
+from crrn.data.sources import hash_position
 from crrn.errors import ConfigError, DataError, kind_of
 
 
@@ -54,7 +54,7 @@ class PairSource:
         """Split by scene into (training pairs, held-out pairs), with at least one scene in each.
 
         Args:
-            fraction: the share of scenes to hold out, chosen by a hash of their names as `PhotoSource.split` does.
+            fraction: the share of scenes to hold out, rounded to whole scenes: those whose names have the lowest hash.
             held_out: the scenes to hold out instead; names of scenes that are not there have no effect.
 
         Raises:
@@ -68,7 +68,9 @@ class PairSource:
                     f"the real pairs show {len(scenes)} scene, training and validation need two or more: add pairs of "
                     "another scene to data.sources.pairs, or set data.sources.scene_pattern."
                 )
-            chosen = split_names(scenes, fraction)
+            # A count, as a hash below the fraction can be that of most of very few scenes.
+            count = min(max(1, round(fraction * len(scenes))), len(scenes) - 1)
+            chosen = set(sorted(scenes, key=hash_position)[:count])
         else:
             chosen = set(held_out) & set(scenes)
             if not chosen or len(chosen) == len(scenes):

@@ -20,8 +20,8 @@ class Sources:
     """Which photos and real pairs there are, and how pairs are drawn.
 
     Attributes:
-        held_out: the share of each source's photos, and of the pairs' scenes, that never train; ignored by sources with
-            a fixed held-out set.
+        held_out: the share of each source's photos, and of the pairs' scenes, that never train; of the scenes at least
+            one. Ignored by sources with a fixed held-out set.
         min_side: the shortest side, in pixels, that a photo may have.
         on_corrupt: "error" stops at a photo that cannot be read or is too small; "skip" goes on without it.
         pairs: folders of real pairs, each with ``blended`` and ``transmission_layer`` (and ``reflection_layer``), or

@@ -172,13 +172,14 @@ def photos_below(root: Path) -> tuple[Path, ...]:
 def split_names(names: Iterable[str], fraction: float) -> set[str]:
     """The names whose hash, as a number in [0, 1), lies below ``fraction``; of two names or more, at least one is
     chosen and one is not."""
-    positions = {name: _position(name) for name in names}
+    positions = {name: hash_position(name) for name in names}
     chosen = {name for name, position in positions.items() if position < fraction}
     if not chosen:
         return {min(positions, key=positions.__getitem__)}
     return chosen - {max(positions, key=positions.__getitem__)} if len(chosen) == len(positions) > 1 else chosen
 
 
-def _position(name: str) -> float:
+def hash_position(name: str) -> float:
+    """A hash of a name as a number in [0, 1), the same on every machine."""
     digest = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -153,6 +153,19 @@ def test_photos_of_different_sizes(make_data: MakeData, pairs: Path) -> None:
     assert make_data(sources={"on_corrupt": "skip"}).summary()["pairs"]["training"] == 10
 
 
+@pytest.mark.parametrize(
+    ("count", "share", "held_out"), [(2, 0.2, 1), (4, 0.2, 1), (12, 0.2, 2), (50, 0.2, 10), (50, 0.05, 2), (3, 0.99, 2)]
+)
+def test_a_share_of_the_scenes_is_held_out_however_few_there_are(count: int, share: float, held_out: int) -> None:
+    for word in "abcdef":  # a scene's name decides which; not how many
+        names = [f"{word}_{number}" for number in range(count)]
+        pairs = tuple(RealPair(Path(name), Path(name), None, name) for name in names for _ in range(3))
+        training, kept = PairSource(pairs).split(share)
+        assert len(kept.scenes()) == held_out
+        assert sorted(training.scenes() + kept.scenes()) == sorted(names)
+        assert PairSource(pairs[::-1]).split(share)[1].scenes() == kept.scenes()
+
+
 def test_scenes_are_held_out_as_wholes(make_data: MakeData) -> None:
     counts = make_data().summary()["pairs"]
     assert counts == {"training": 11, "training scenes": 3, "held out": 5, "held-out scenes": 1}
