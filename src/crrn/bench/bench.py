@@ -62,6 +62,7 @@ class Bench:
         unit: str = "image",
         repetitions: int | None = None,
         seconds: float | None = None,
+        cpu_time: bool = False,
     ) -> Times:
         """Checks that the contestants agree, then times them in turn.
 
@@ -77,6 +78,8 @@ class Bench:
             unit: what an item is.
             repetitions: another number than the command's.
             seconds: likewise.
+            cpu_time: whether the process's CPU time is taken, on which background load has less effect; for contestants
+                on one thread.
 
         Returns:
             Seconds a call, paired by repetition.
@@ -88,7 +91,9 @@ class Bench:
         differences = check(f"{self.suite}: {title}", comparable, reference, tolerance, difference)
         for name in incomparable:
             contestants[name]()
-        times = measure(contestants, reference, repetitions or self.repetitions, seconds or self.seconds)
+        times = measure(
+            contestants, reference, repetitions or self.repetitions, seconds or self.seconds, cpu_time=cpu_time
+        )
         self.report(title, times, differences=differences, targets=targets, items=items, unit=unit)
         return times
 

@@ -15,7 +15,7 @@ from crrn.bench.race import Contestant
 from crrn.data.batch import Batch, Sample, TwoPhotos, collate, form
 from crrn.image.picture import Pixels
 from crrn.mixing import Mixture, PhotoMixing
-from crrn.mixing.operations import blurred, shifted
+from crrn.mixing.operations import blurred, power, shifted
 
 FIELD, OURS, KORNIA = "the field's way", "crrn", "kornia"
 TARGETS = {"CEILNetMixing": 20.0}
@@ -51,6 +51,7 @@ def race_models(bench: Bench, mixing: PhotoMixing, photos: Sequence[tuple[Pixels
             targets={OURS: TARGETS.get(kind, 10.0)},
             items=len(photos),
             unit="sample",
+            cpu_time=True,
         )
     # a choice splits its batch: as many rows as a training's batch has by default
     _race_choice(bench, mixing, [*photos, *photos], where)
@@ -75,6 +76,7 @@ def _race_choice(bench: Bench, mixing: PhotoMixing, photos: Sequence[tuple[Pixel
         incomparable=list(chosen),
         items=len(photos),
         unit="sample",
+        cpu_time=True,
     )
     parts = sum(share * np.array(times.seconds[name]) for name, share in chosen.items())
     ratios = np.array(times.seconds["photo"]) / parts
@@ -89,7 +91,7 @@ def _race_kornia(bench: Bench, batch: int, height: int, width: int) -> None:
     images = torch.rand(batch, 3, height, width, generator=rng)
     sigma = 2 + 3 * torch.rand(batch, generator=rng)
     vector = 8 * torch.randn(batch, 2, generator=rng)
-    power = 1.8 + torch.rand(batch, generator=rng)
+    exponent = 1.8 + torch.rand(batch, generator=rng)
     operations: dict[str, dict[str, Contestant]] = {
         "blurred by a Gaussian": {
             KORNIA: lambda: kornia.filters.gaussian_blur2d(images, (11, 11), sigma[:, None].expand(-1, 2)),
@@ -100,8 +102,8 @@ def _race_kornia(bench: Bench, batch: int, height: int, width: int) -> None:
             OURS: lambda: shifted(images, vector),
         },
         "raised to a power": {
-            KORNIA: lambda: kornia.enhance.adjust_gamma(images, power),
-            OURS: lambda: images.pow(power.view(-1, 1, 1, 1)),
+            KORNIA: lambda: kornia.enhance.adjust_gamma(images, exponent),
+            OURS: lambda: power(images, exponent.view(-1, 1, 1, 1)),
         },
     }
     for name, contestants in operations.items():
@@ -112,6 +114,7 @@ def _race_kornia(bench: Bench, batch: int, height: int, width: int) -> None:
             tolerance=2e-4,
             targets={OURS: 1.0},
             items=batch,
+            cpu_time=True,
         )
 
 

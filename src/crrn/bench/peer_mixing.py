@@ -1,8 +1,18 @@
 """The formation models as the field's training code computes them: sample by sample, in NumPy, SciPy and OpenCV.
 
-Written from the published formulas in the way that the field's projects share. Where a published code blurs by SciPy's
-two-dimensional convolution, so does this; otherwise OpenCV filters, which is faster. Each function takes B and R,
-float32 (H, W, 3) in [0, 1], and the parameters of one mixture, and gives I, B and R.
+Three models have published loaders, and are computed as those do it:
+
+- ``ceilnet`` as in ERRNet and ``screen`` as in DSRNet: each channel is convolved with a two-dimensional window by
+  ``scipy.signal.convolve2d``.
+- ``gamma`` as in Zhang et al.'s code and ERRNet: float32 photos, OpenCV's separable blur, means over products with
+  masks, clipping by masks, and a vignette in float64, after which all is float64. IBCLN does the same in PyTorch on the
+  device.
+
+The others have none, and are written from their formulas in the same style. What published code computes and does not
+use is left out: the power that gives B back, and a vignette made anew for each sample. The blur's border is mirrored
+on both sides of a race, so that the results can be compared; the published loaders that use SciPy continue with zeros.
+
+Each function takes B and R, float32 (H, W, 3) in [0, 1], and the parameters of one mixture, and gives I, B and R.
 """
 
 from __future__ import annotations
@@ -43,19 +53,22 @@ def gamma(b: Image, r: Image, drawn: Drawn) -> Layers:
     r = cv2.GaussianBlur(r, (side, side), drawn["sigma"], borderType=cv2.BORDER_REFLECT_101)
     blend = r + t
     for channel in range(3):
-        above = blend[..., channel][blend[..., channel] > 1]
-        mean = max(1.0, float(above.mean())) if above.size else 1.0
+        above = blend[..., channel] > 1
+        mean = max(1.0, (blend[..., channel] * above).sum() / (above.sum() + 1e-6))
         r[..., channel] -= (mean - 1) * drawn["lowering"]
-    r = np.clip(r, 0, 1)
+    r[r > 1] = 1
+    r[r < 0] = 0
     height, width = r.shape[:2]
     whole = vignette_mask(int(2.5 * min(height, width)))
     left, top = (
         round(float(place) * (len(whole) - size))
         for place, size in zip(drawn["vignette"], (width, height), strict=True)
     )
-    r = r * whole[top : top + height, left : left + width, None]
+    r = r * whole[top : top + height, left : left + width]
     mixture = np.power(r + t * drawn["background_gain"], 1 / 2.2)
-    return np.clip(mixture, 0, 1), b, np.power(r, 1 / 2.2)
+    mixture[mixture > 1] = 1
+    mixture[mixture < 0] = 0
+    return mixture, b, np.power(r, 1 / 2.2)
 
 
 def screen(b: Image, r: Image, drawn: Drawn) -> Layers:
@@ -165,7 +178,7 @@ def shifted(r: Image, vector: NDArray[np.float32]) -> Image:
 
 @lru_cache
 def vignette_mask(side: int) -> Image:
-    """The whole mask of Zhang et al.'s vignette; the published code makes it once."""
+    """The whole mask of Zhang et al.'s vignette, float64 (side, side, 3); their code makes it once."""
     profile = np.diff(norm.cdf(np.linspace(-3.00625, 3.00625, side + 1)))
     whole = np.sqrt(np.outer(profile, profile))
-    return (whole / whole.max()).astype(np.float32)
+    return np.dstack([whole / whole.max()] * 3)

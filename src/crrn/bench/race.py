@@ -43,7 +43,12 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def measure(
-    contestants: Mapping[str, Contestant], reference: str, repetitions: int, seconds: float, shortest: float = SHORTEST
+    contestants: Mapping[str, Contestant],
+    reference: str,
+    repetitions: int,
+    seconds: float,
+    shortest: float = SHORTEST,
+    cpu_time: bool = False,
 ) -> Times:
     """Times the contestants in turn, A B C, C B A, A B C: each repetition gives one sample of each.
 
@@ -53,26 +58,31 @@ def measure(
         repetitions: at most so many.
         seconds: after so many seconds no further repetition is begun, once there are three.
         shortest: seconds that a sample lasts at least.
+        cpu_time: whether samples are the process's time on a CPU, of which background load takes none, instead of
+            passing time.
     """
-    calls = {name: math.ceil(max(shortest, 1e-9) / max(once(run, 1), 1e-7)) for name, run in contestants.items()}
+    calls = {
+        name: math.ceil(max(shortest, 1e-9) / max(once(run, 1, cpu_time), 1e-7)) for name, run in contestants.items()
+    }
     times = Times(reference, {name: [] for name in contestants})
     began = time.perf_counter()
     for repetition in range(repetitions):
         order = list(contestants) if repetition % 2 == 0 else list(contestants)[::-1]
         for name in order:
-            times.seconds[name].append(once(contestants[name], calls[name]))
+            times.seconds[name].append(once(contestants[name], calls[name], cpu_time))
         if repetition + 1 >= FEWEST and time.perf_counter() - began > seconds:
             break
     return times
 
 
-def once(run: Contestant, calls: int) -> float:
+def once(run: Contestant, calls: int, cpu_time: bool = False) -> float:
     """Seconds a call over ``calls`` calls, with all that they leave running on a GPU."""
-    began = time.perf_counter()
+    clock = time.process_time if cpu_time else time.perf_counter
+    began = clock()
     for _ in range(calls):
         run()
     synchronise()
-    return (time.perf_counter() - began) / calls
+    return (clock() - began) / calls
 
 
 def synchronise() -> None:

@@ -64,7 +64,9 @@ def filter_separable(image: Tensor, kernel: Tensor, border: Literal["valid", "re
     # kernel.
     batch, channels, height, width = image.shape
     planes = batch * channels
-    weight = kernel.to(image.dtype).expand(batch, size).repeat_interleave(channels, dim=0).view(planes, 1, size, 1)
+    weight = (
+        kernel.to(image.dtype).expand(batch, size)[:, None].expand(batch, channels, size).reshape(planes, 1, size, 1)
+    )
     with torch.autocast(image.device.type, enabled=False):
         result = F.conv2d(image.reshape(1, planes, height, width), weight, groups=planes)
         result = F.conv2d(result, weight.transpose(2, 3), groups=planes)

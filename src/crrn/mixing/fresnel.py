@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from crrn.mixing.model import Drawn, Mixture, Parameters, checked_number, checked_range, formation_of
+from crrn.mixing.operations import power, power_
 
 
 class FresnelMixing:
@@ -58,9 +59,9 @@ class FresnelMixing:
         )
         rho = reflectance(angles.deg2rad_(), self.index)
         # gains of encoded values: (rho R^g)^(1/g) = rho^(1/g) R
-        r = reflection * rho.pow(1 / self.gamma)
-        b = background * (1 - rho).pow_(1 / self.gamma)
-        mixture = b.pow(self.gamma).add_(r.pow(self.gamma)).pow_(1 / self.gamma).clamp_(max=1)
+        r = reflection * power(rho, 1 / self.gamma)
+        b = background * power_(1 - rho, 1 / self.gamma)
+        mixture = power_(power(b, self.gamma).add_(power(r, self.gamma)), 1 / self.gamma).clamp_(max=1)
         return Mixture(mixture, b, r, formation=formation_of(mixture, self.gamma, 1))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from crrn.mixing.model import Drawn, Mixture, Parameters, checked_number, checked_range, formation_of, per_image
-from crrn.mixing.operations import blurred, mean_excess
+from crrn.mixing.operations import blurred, mean_excess, power, power_
 
 MASK = 2.5
 """Side of the vignette's mask as a multiple of the image's short side: the published 560 pixels for 224."""
@@ -73,15 +73,16 @@ class GammaMixing:
             parameters: (N,) each, but "vignette" (N, 2): where in its mask the photo lies, from left and from above, 0
                 at one border and 1 at the other.
         """
-        b = background.pow(self.gamma)
+        b = power(background, self.gamma)
         sigma = parameters["sigma"]
-        r = blurred(reflection.pow(self.gamma), sigma, math.ceil(2 * self.sigma[1]), (2 * sigma).ceil())
+        r = blurred(power(reflection, self.gamma), sigma, math.ceil(2 * self.sigma[1]), (2 * sigma).ceil())
         lowering = mean_excess(b, r, (2, 3)).mul_(per_image(parameters["lowering"], r))
         r.sub_(lowering).clamp_(0, 1).mul_(vignette(parameters["vignette"].to(r), *r.shape[-2:]))
         b.mul_(per_image(parameters["background_gain"], b))
-        mixture = b.add_(r).pow_(1 / self.gamma).clamp_(max=1)
+        mixture = power_(b.add_(r), 1 / self.gamma).clamp_(max=1)
         gain = parameters["background_gain"].pow(1 / self.gamma)
-        return Mixture(mixture, background, r.pow_(1 / self.gamma), formation=formation_of(mixture, self.gamma, gain))
+        r = power_(r, 1 / self.gamma)
+        return Mixture(mixture, background, r, formation=formation_of(mixture, self.gamma, gain))
 
 
 def vignette(place: Tensor, height: int, width: int) -> Tensor:

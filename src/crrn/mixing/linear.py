@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from crrn.mixing.model import Drawn, Mixture, Parameters, checked_number, checked_range, formation_of, per_image
-from crrn.mixing.operations import blurred, change_rows, length_scale, shifted, soft_region
+from crrn.mixing.operations import blurred, change_rows, length_scale, power, power_, shifted, soft_region
 
 
 class LinearMixing:
@@ -109,7 +109,7 @@ class LinearMixing:
         field, level, steepness = (parameters[f"region_{name}"] for name in ("field", "level", "steepness"))
 
         r = change_rows(reflection, parameters["blur"], lambda r, rows: blurred(r, sigma[rows], radius))
-        r = r.pow(gamma)
+        r = power(r, gamma)
         r = change_rows(
             r,
             parameters["ghost"],
@@ -123,5 +123,5 @@ class LinearMixing:
         gain = parameters["channel_gain"] * parameters["reflection_gain"][:, None]
         r = (r * gain.to(r)[..., None, None]).clamp_(0, 1)
         dimmed = background * per_image(parameters["background_gain"], background).pow(1 / gamma)
-        mixture = dimmed.pow(gamma).add_(r).clamp_(max=1).pow_(1 / gamma)
-        return Mixture(mixture, dimmed, r.pow_(1 / gamma), formation=formation_of(mixture, parameters["gamma"], 1))
+        mixture = power_(power(dimmed, gamma).add_(r).clamp_(max=1), 1 / gamma)
+        return Mixture(mixture, dimmed, power_(r, 1 / gamma), formation=formation_of(mixture, parameters["gamma"], 1))

@@ -68,6 +68,30 @@ def blurred(images: Tensor, sigma: Tensor, radius: int, own_radius: Tensor | Non
     return filter_separable(images, window, border="reflect")
 
 
+def power(images: Tensor, exponent: Tensor | float) -> Tensor:
+    """Raise images to a power.
+
+    Args:
+        images: (N, C, H, W), 0 or more.
+        exponent: (N, 1, 1, 1), or a number for all; from 1/4 to 4.
+
+    Returns:
+        (N, C, H, W), new memory; within 2e-7 of the power for values up to 1.
+    """
+    if images.device.type != "cpu":
+        return images.pow(exponent)
+    # On a CPU these take two thirds of the time of `pow`. But the logarithm of 0 takes eight times that of other
+    # values.
+    return images.clamp(min=torch.finfo(images.dtype).tiny).log2_().mul_(exponent).exp2_()
+
+
+def power_(images: Tensor, exponent: Tensor | float) -> Tensor:
+    """As `power`, in place."""
+    if images.device.type != "cpu":
+        return images.pow_(exponent)
+    return images.clamp_(min=torch.finfo(images.dtype).tiny).log2_().mul_(exponent).exp2_()
+
+
 def mean_excess(first: Tensor, second: Tensor, dim: tuple[int, ...]) -> Tensor:
     """By how much the sum of two batches exceeds 1, over ``dim``: the mean of all values above 1, less 1.
 
@@ -111,5 +135,11 @@ def soft_region(field: Tensor, level: Tensor, steepness: Tensor, height: int, wi
     Returns:
         (N, 1, height, width) in [0, 1].
     """
-    enlarged = F.interpolate(field[:, None], (height, width), mode="bicubic")
+    # The interpolation is linear and separable: along either axis a matrix, which enlarging its identity gives. The two
+    # products take a fraction of the time of an interpolation in two dimensions.
+    rows, columns = (
+        F.interpolate(torch.eye(few).to(field)[None, None], (many, few), mode="bicubic")[0]
+        for few, many in zip(field.shape[1:], (height, width), strict=True)
+    )
+    enlarged = (rows @ field @ columns.mT)[:, None]
     return enlarged.sub_(level.view(-1, 1, 1, 1)).mul_(steepness.view(-1, 1, 1, 1)).sigmoid_()

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from crrn.mixing.model import Drawn, Mixture, Parameters, checked_range, formation_of, per_image
+from crrn.mixing.operations import power, power_
 
 
 class TransferMixing:
@@ -48,5 +49,5 @@ class TransferMixing:
         """Form mixtures of (N, 3, H, W) layers in [0, 1] with the parameters "gamma" and "scale", each (N,)."""
         gamma = per_image(parameters["gamma"], background)
         r = (reflection * per_image(parameters["scale"], reflection).pow(1 / gamma)).clamp_(max=1)
-        mixture = background.pow(gamma).add_(r.pow(gamma)).pow_(1 / gamma).clamp_(max=1)
+        mixture = power_(power(background, gamma).add_(power(r, gamma)), 1 / gamma).clamp_(max=1)
         return Mixture(mixture, background, r, formation=formation_of(mixture, parameters["gamma"], 1))

@@ -61,6 +61,14 @@ def test_a_fast_contestant_is_called_often_enough_to_be_timed(clock: Clock):
     assert times.seconds["a"] == [0.25]
 
 
+def test_cpu_time_leaves_out_what_a_contestant_waits(monkeypatch: pytest.MonkeyPatch):
+    clock = Clock(monkeypatch)
+    spent = iter([0, 1, *range(1, 100)])  # a second of each call
+    monkeypatch.setattr(race.time, "process_time", lambda: next(spent))
+    times = measure({"a": clock.contestant("a", 5)}, "a", repetitions=3, seconds=60, shortest=0, cpu_time=True)
+    assert times.seconds["a"] == [1, 1, 1]
+
+
 def test_the_ratio_is_paired_by_repetition():
     bench = Bench("suite")
     bench.report("title", Times("slow", {"slow": [2.0, 20.0, 2.0], "crrn": [1.0, 4.0, 1.0]}), targets={"crrn": 3})
