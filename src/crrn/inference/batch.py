@@ -6,7 +6,7 @@ import glob
 import hashlib
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +168,7 @@ class Record:
         self.path = folder / _record_name(rank)
         self.settings = settings
         self.overwrite = overwrite
-        self.lines: dict[str, dict[str, Any]] = {}
+        self.lines: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         if self.path.is_symlink():  # what is noted would go elsewhere
             raise DataError(f"{self.path} is a link: remove it, or give another output.")
         for path in [folder / RECORD, *sorted(folder.glob(_record_name("*")))]:
@@ -176,21 +176,19 @@ class Record:
                 self._read(path)
 
     def _read(self, path: Path) -> None:
-        """Takes over the lines of a record; of two lines on one result that of the later file counts."""
+        """Takes over the lines of a record. Of several lines on one result each counts that is as the file is."""
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 line = json.loads(text)
-                known = self.lines.get(line["output"], {})
-                if line["output_changed_ns"] >= known.get("output_changed_ns", 0):
-                    self.lines[line["output"]] = line
-            except (ValueError, KeyError, TypeError, RecursionError):
-                # torn by a kill, or another's: as if it had not been written
+            except (ValueError, RecursionError):  # torn by a kill: as if it had not been written
                 continue
+            if isinstance(line, dict) and isinstance(line.get("output"), str):
+                self.lines[line["output"]].append(line)
 
     def done(self, job: Job) -> bool:
         """Whether all results of a job are there, made of this input with these settings."""
         return all(
-            self._ours(path) and self._line(path) | self._made_of(job.source) == self._line(path)
+            any(line | self._made_of(job.source) == line for line in self._lines_on(path))
             for path in job.outputs.values()
         )
 
@@ -199,7 +197,7 @@ class Record:
         for path in job.outputs.values():
             if not path.parent.resolve().is_relative_to(self.folder.resolve()):
                 raise DataError(f"{path.parent} is a link out of {self.folder}: remove it, or give another output.")
-            if path.exists() and not self._ours(path) and not self.overwrite:
+            if path.exists() and not self._lines_on(path) and not self.overwrite:
                 raise DataError(
                     f"{path} exists, and is not, or no longer, what this command wrote: move it away, give another "
                     "output, or set overwrite=true."
@@ -209,7 +207,7 @@ class Record:
         """Notes a result whose bytes are all in `file`, which is about to be put at `path`."""
         file.flush()
         line = {"output": self._name(path), **self._made_of(job.source), **_stamp(os.fstat(file.fileno()), "output_")}
-        self.lines[line["output"]] = line
+        self.lines[line["output"]].append(line)
         # One write at the end: a torn line before it is closed by the line break in front.
         with self.path.open("ab") as record:
             record.write(b"\n" + json.dumps(line).encode() + b"\n")
@@ -226,15 +224,13 @@ class Record:
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
-    def _line(self, path: Path) -> dict[str, Any]:
-        return self.lines.get(self._name(path), {})
-
-    def _ours(self, path: Path) -> bool:
-        line = self._line(path)
+    def _lines_on(self, path: Path) -> list[dict[str, Any]]:
+        """The lines that tell of this file as it is; none where it is not this command's, or is not there."""
         try:
-            return bool(line) and line | _stamp(path.stat(), "output_") == line
+            stamp = _stamp(path.stat(), "output_")
         except OSError:
-            return False
+            return []
+        return [line for line in self.lines.get(self._name(path), []) if line | stamp == line]
 
     def _made_of(self, source: Path) -> dict[str, Any]:
         return {"input": str(source.resolve()), "settings": self.settings, **_stamp(source.stat(), "input_")}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from crrn.errors import DataError
-from crrn.inference.batch import Record, find_inputs, listed, plan
+from crrn.files import write_atomically
+from crrn.inference.batch import RECORD, Job, Record, find_inputs, listed, plan
 
 
 @pytest.fixture
@@ -96,3 +99,52 @@ def test_only_leftovers_of_these_results_are_removed(photos: Path) -> None:
         path.touch()
     Record(output, "settings").remove_leftovers(plan(find_inputs(["photos"], output).photos, output, ["background"]))
     assert not any(path.exists() for path in leftovers) and all(path.exists() for path in others)
+
+
+class Killed(Exception):
+    """Stands for what ends a process before the file that was noted gets its name."""
+
+
+def write(record: Record, job: Job, killed: bool = False) -> None:
+    """Writes a result as predict does."""
+    path = job.outputs["background"]
+    with write_atomically(path) as file:
+        file.write(b"result")
+        record.add(job, path, file)
+        if killed:
+            raise Killed
+
+
+@pytest.fixture
+def job(photos: Path) -> Job:
+    return Job(photos / "photos/a.jpg", {"background": photos / "out/a.jpg"})
+
+
+@pytest.mark.parametrize(
+    "broken", [{"output_changed_ns": 1e308}, {"output_changed_ns": "later"}, {"output_bytes": None}, {"input": ["a"]}]
+)
+def test_a_broken_line_on_a_result_hides_no_good_one(photos: Path, job: Job, broken: dict[str, Any]) -> None:
+    folder = photos / "out"
+    folder.mkdir()
+    write(Record(folder, "settings"), job)
+    line = (folder / RECORD).read_text().strip()
+    for text in (json.dumps(json.loads(line) | broken), line[:-9], "[]", '{"output": []}', "[" * 100_000):
+        with (folder / RECORD).open("a") as file:
+            file.write(f"{text}\n")
+    record = Record(folder, "settings")
+    record.refuse_foreign(job)
+    assert record.done(job)
+
+
+def test_a_result_stays_ours_where_its_replacement_was_noted_and_never_put_in_place(photos: Path, job: Job) -> None:
+    folder = photos / "out"
+    folder.mkdir()
+    write(Record(folder, "old settings"), job)
+    with pytest.raises(Killed):
+        write(Record(folder, "settings"), job, killed=True)
+    record = Record(folder, "settings")
+    record.refuse_foreign(job)
+    assert Record(folder, "old settings").done(job) and not record.done(job)
+    job.outputs["background"].write_bytes(b"of someone else")
+    with pytest.raises(DataError, match="overwrite=true"):
+        Record(folder, "settings").refuse_foreign(job)
