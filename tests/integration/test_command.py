@@ -57,7 +57,8 @@ def test_photos_folders_and_a_pattern_at_once(crrn: Crrn, tmp_path: Path) -> Non
     outcome = crrn("remove", *inputs, *flags)
     assert outcome.status == 0, outcome.err
     assert all(word in outcome.err for word in ("1 .txt", "1 .gif", "notes.txt", "x.gif"))
-    assert re.search(r"remover: net\b.* 32\b.*strength 0; 4 of 4\b", outcome.err)
+    assert re.search(r"^model: net\b.* 32\b.*strength 0; 4 of 4\b", outcome.err)
+    assert outcome.err.endswith("the results are in results\n")
     folder = tmp_path / "results"
     names = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
     assert names == {
@@ -65,7 +66,7 @@ def test_photos_folders_and_a_pattern_at_once(crrn: Crrn, tmp_path: Path) -> Non
     }
     np.testing.assert_array_equal(pixels(folder / "a.png"), pixels(tmp_path / "a.png"))
     again = crrn("remove", *inputs, *flags)
-    assert again.status == 0 and "0 of 4" in again.err
+    assert again.status == 0 and "0 of 4" in again.err and again.err.endswith("the results are in results\n")
     stronger = crrn("remove", "a.png", "--model", "net.safetensors", "-s", "100", "-o", "results")
     assert stronger.status == 0 and "1 of 1" in stronger.err
     assert (pixels(folder / "a.png") != pixels(tmp_path / "a.png")).any()
@@ -91,8 +92,18 @@ def test_a_broken_photo_is_named_and_the_others_are_done(crrn: Crrn, tmp_path: P
     (tmp_path / "in/bad.jpg").write_bytes(b"no photo")
     outcome = crrn("remove", "in", "--model", "identity")
     assert outcome.status == 1
-    assert re.search(r"^error: 1 of 2 .*bad\.jpg", outcome.err, re.MULTILINE)
+    assert re.search(r"^error: 1 of 2 failed \(bad\.jpg\), .*others are in clean", outcome.err, re.MULTILINE)
     assert [path.name for path in (tmp_path / "clean").glob("*.jpg")] == ["good.jpg"]
+
+
+def test_a_summary_names_five_photos_and_no_others_where_all_fail(crrn: Crrn, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        (tmp_path / f"in/{number}.jpg").write_bytes(b"GIF89a")
+    outcome = crrn("remove", "in", "--model", "identity")
+    assert outcome.status == 1 and outcome.err.count("is GIF, which is not supported: give JPEG") == 6
+    *_, last = outcome.err.splitlines()
+    assert last == "error: 6 of 6 failed (0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, ...), for the reasons above."
 
 
 @pytest.mark.parametrize(
@@ -100,7 +111,9 @@ def test_a_broken_photo_is_named_and_the_others_are_done(crrn: Crrn, tmp_path: P
     [
         (("remov", "photo.jpg"), 2, "'remove'"),
         (("tran",), 2, "'train'"),
-        (("photo.jpg",), 2, "crrn remove photo.jpg"),
+        (("photo.jpg",), 2, "crrn remove photo.jpg\n"),
+        (("gone photo.jpg", "-o", "x"), 2, "crrn remove 'gone photo.jpg'\n"),
+        (("photos/*",), 2, "crrn remove 'photos/*'\n"),
         (("remove",), 2, "PHOTO"),
         (("remove", "photo.jpg", "--strenght", "3"), 2, "--strength"),
         (("remove", "photo.jpg", "--strength", "much"), 2, "--strength"),

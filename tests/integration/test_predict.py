@@ -53,7 +53,7 @@ def pixels(path: Path) -> np.ndarray[Any, Any]:
 def test_one_photo_with_all_its_layers(predict: Predict, tmp_path: Path) -> None:
     write_photo(tmp_path / "photo.png", 0)
     outcome = predict("input=photo.png", "output=default")
-    assert outcome.status == 0 and "remover: crrn-small" in outcome.err, outcome.err
+    assert outcome.status == 0 and "model: crrn-small" in outcome.err, outcome.err
     outcome = predict("input=photo.png", "output=out", "remover=yl19", "reflection=true", "side_by_side=true")
     assert outcome.status == 0, outcome.err
     assert set(results(tmp_path / "out")) == {"photo.png", "photo_reflection.png", "photo_side_by_side.png"}
@@ -73,7 +73,7 @@ def test_a_checkpoint_and_its_options(predict: Predict, tmp_path: Path) -> None:
     save_network(network, tmp_path / "net.safetensors")
     options = ("self_ensemble=true", "precision=bf16", "memory=2")
     outcome = predict("input=photo.png", "output=out", "remover=net.safetensors", *options)
-    assert outcome.status == 0 and "remover: net" in outcome.err, outcome.err
+    assert outcome.status == 0 and "model: net" in outcome.err, outcome.err
     # untrained, it is the identity
     np.testing.assert_array_equal(pixels(tmp_path / "out/photo.png"), pixels(tmp_path / "photo.png"))
 
@@ -90,7 +90,7 @@ def test_working_size_and_strength_on_every_format(predict: Predict, tmp_path: P
     cv2.imwrite(str(tmp_path / "in/deep.png"), deep)
     outcome = predict("input=in", "output=out", "remover=net.safetensors")
     assert outcome.status == 0, outcome.err
-    assert re.search(r"remover: net\b.* 32\b.*strength 50; 5 of 5\b", outcome.err)
+    assert re.search(r"model: net\b.* 32\b.*strength 50; 5 of 5\b", outcome.err)
     for name in ("b.png", "d.tif"):
         before, after = pixels(tmp_path / "in" / name).astype(int), pixels(tmp_path / "out" / name)
         inner = (before > 30).all(-1)
@@ -182,10 +182,10 @@ def test_a_result_of_other_settings_or_of_another_version_is_made_again(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("my photo.jpg",), "`crrn remove 'my photo.jpg' -o clean`"),
-        (("--input", "photo.jpg", "--output", "x"), "`crrn remove photo.jpg -o clean`"),
-        (("--input=photo.jpg",), "`crrn remove photo.jpg -o clean`"),
-        (("input=photo.jpg", "-o", "x"), "`crrn remove x -o clean`"),
+        (("my photo.jpg",), "use: crrn remove 'my photo.jpg' -o clean\n"),
+        (("--input", "photo.jpg", "--output", "x"), "use: crrn remove photo.jpg -o clean\n"),
+        (("--input=photo.jpg",), "use: crrn remove photo.jpg -o clean\n"),
+        (("input=photo.jpg", "-o", "x"), "use: crrn remove x -o clean\n"),
     ],
 )
 def test_ordinary_arguments_point_to_the_ordinary_command(

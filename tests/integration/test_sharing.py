@@ -136,9 +136,9 @@ def test_torchrun_shares_photos_and_survives_a_killed_process(folder: Path, tmp_
     before = results(tmp_path / "out")
 
     again = torchrun(2, "-m", "src.predict", *settings)
-    assert again.returncode == 1 and again.stderr.count("could not be predicted") == 1, again.stderr
-    assert "1 of 7 could not be predicted (3.png)" in again.stderr
-    assert again.stderr.count("remover: ") == again.stderr.count("made by the 2 processes: ") == 1
+    assert again.returncode == 1 and again.stderr.count("for the reasons above") == 1, again.stderr
+    assert "1 of 7 failed (3.png)" in again.stderr
+    assert again.stderr.count("model: ") == again.stderr.count("made by the 2 processes: ") == 1
     after = results(tmp_path / "out")
     assert before.items() <= after.items() and len(after) == PHOTOS - 1
     done = lines(tmp_path / "out")

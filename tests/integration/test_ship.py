@@ -123,7 +123,7 @@ def test_the_shipped_default_is_used_by_its_name(call: Command, checkpoint: Path
     assert call("ship", f"checkpoint={checkpoint}", "name=first", "about=Small", *shipping).status == 0
     write_photo(tmp_path / "photo.png", 0)
     outcome = call("predict", "input=photo.png", "output=out", "device=cpu")
-    assert re.search(r"remover: first\b.* 32\b.*strength 80; 1 of 1\b", outcome.err)
+    assert re.search(r"model: first\b.* 32\b.*strength 80; 1 of 1\b", outcome.err)
     wrong = call("predict", "input=photo.png", "output=out", "remover=frist")
     assert wrong.status == 1
     assert "frist" in wrong.err and "first?" in wrong.err

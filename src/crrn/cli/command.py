@@ -8,10 +8,9 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
-import hydra
 from omegaconf import DictConfig
 
-from crrn.cli.config import config_folder, quoted, register_resolvers, settings_of
+from crrn.cli.config import quoted, register_resolvers, run_hydra, settings_of
 from crrn.cli.stop import stoppable
 from crrn.errors import CrrnError
 
@@ -34,9 +33,7 @@ def run(config: str, command: Callable[..., Any], paths: Sequence[str] = (), say
     register_resolvers()
     sys.argv[1:] = quoted(sys.argv[1:], paths)
     with stoppable(says) if says else nullcontext():
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(
-            partial(_job, command=command, errors=errors)
-        )()
+        run_hydra(config, partial(_job, command=command, errors=errors))
     sys.exit(1 if errors else 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import hashlib
 import inspect
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -43,6 +45,29 @@ def config_folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def run_hydra(config: str, job: Callable[[DictConfig], Any]) -> None:
+    """Composes ``conf/CONFIG.yaml`` with the command line, and calls the job with it; in a sweep, each job."""
+    if sys.version_info >= (3, 14):
+        describe_completion()
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config)(job)()
+
+
+def describe_completion() -> None:
+    """Makes Hydra's option ``--shell-completion`` acceptable to the argparse of Python 3.14.
+
+    Hydra 1.3.8 gives this option a help that is not a string, but an object that makes the text when it is printed.
+    From Python 3.14 on, argparse reads each help when it is added. Every command of Hydra would end with a ValueError.
+    """
+    add_argument: Any = argparse.ArgumentParser.add_argument
+
+    def with_text(self: argparse.ArgumentParser, *names: str, **settings: Any) -> argparse.Action:
+        if settings.get("help") is not None and not isinstance(settings["help"], str):
+            settings["help"] = "Install or uninstall shell completion"
+        return add_argument(self, *names, **settings)
+
+    argparse.ArgumentParser.add_argument = with_text  # type: ignore[assignment, method-assign]
 
 
 def known_stages() -> list[str]:

@@ -1,4 +1,4 @@
-"""``python -m src.demo``: the web page, on this machine."""
+"""``crrn demo``: the web page, on this machine."""
 
 from __future__ import annotations
 

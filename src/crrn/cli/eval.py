@@ -1,4 +1,4 @@
-"""``python -m src.eval``: removers x benchmarks x protocols, in one command."""
+"""``crrn eval``: removers x benchmarks x protocols, in one command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m src.export checkpoint=PATH``: a trained network as a file for other programs, with its model card."""
+"""``crrn export checkpoint=PATH``: a trained network as a file for other programs, with its model card."""
 
 from __future__ import annotations
 

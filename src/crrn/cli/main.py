@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -62,7 +63,7 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 @app.command()
 def remove(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, videos, folders, quoted patterns.")],
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO", help="Photos, videos, folders, quoted patterns.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")] = Path("clean"),
     strength: Annotated[
         float | None, typer.Option("--strength", "-s", help="0 is the photo, 100 the estimate, up to 150.")
@@ -84,7 +85,9 @@ def remove(
 ) -> None:
     """Remove the reflections from photos and videos.
 
-    Results keep their photo's name, format and size. The same command again does only what is left.
+    Example: crrn remove photo.jpg holidays/ -o clean --compare
+
+    The same command again does only what is left.
     """
     from crrn.cli.photos import predict_all
     from crrn.cli.stop import stoppable
@@ -134,12 +137,15 @@ for _name, _about in HYDRA.items():
 
 
 def _refuse_bare_photo(arguments: list[str]) -> None:
-    """``crrn photo.jpg`` ends with the command that was meant."""
-    if arguments and not arguments[0].startswith("-") and Path(arguments[0]).exists():
-        known = {command.name for command in app.registered_commands} | {"remove"}
-        if arguments[0] not in known:
-            print(f"error: Say what to do with {arguments[0]}: crrn remove {arguments[0]}", file=sys.stderr)
-            sys.exit(2)
+    """``crrn photo.jpg`` ends with the command that was meant, whether or not there is such a file."""
+    first = arguments[0] if arguments else "-"
+    known = {command.name for command in app.registered_commands} | {"remove"}
+    if not first.startswith("-") and first not in known and (Path(first).exists() or set(first) & set("./\\*")):
+        print(
+            f"error: {first} is not a command. To remove its reflections: crrn remove {shlex.quote(first)}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 if __name__ == "__main__":

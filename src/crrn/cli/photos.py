@@ -51,7 +51,7 @@ def predict_all(
     The others are the settings of ``conf/predict.yaml``.
 
     Raises:
-        DataError: there is no input, or at least one could not be predicted; the others are.
+        DataError: there is no input, or at least one failed; the others are done.
         ConfigError: a setting is wrong.
     """
     settings = {name: value for name, value in locals().items() if name not in NEUTRAL}
@@ -74,8 +74,6 @@ def predict_all(
     torch.set_flush_denormal(True)
     ranks = Ranks.from_environment()
     found = find_inputs(inputs, folder)
-    if found.passed_over and ranks.first:
-        print(f"passed over, as no photos: {listed(found.passed_over)}", file=sys.stderr)
     layers = ["background", *(["reflection"] if reflection else []), *(["side_by_side"] if side_by_side else [])]
     jobs = plan(found.photos, folder, layers)
     chosen = default_model() if remover is None else remover
@@ -86,10 +84,12 @@ def predict_all(
     record.remove_leftovers(mine)
     left = [job for job in mine if not record.done(job)]
     if ranks.first or not ranks.together:
-        why = ", as none is given" if remover is None else ""
-        how = f"{remover_label(chosen)}{why}, at {prediction.describe()}"
+        default = " (the default)" if remover is None else ""
+        how = f"{remover_label(chosen)}{default}, {prediction.describe()}"
         part = f", the share of process {ranks.rank} of {ranks.world}" if ranks.world > 1 else ""
-        print(f"remover: {how}; {len(left)} of {len(mine)} to do{part}", file=sys.stderr)
+        print(f"model: {how}; {len(left)} of {len(mine)} to do{part}", file=sys.stderr)
+    if found.passed_over and ranks.first:
+        print(f"skipped, not a supported format: {listed(found.passed_over)}", file=sys.stderr)
     failed: list[str] = []
     if left:
         predictor = Predictor(
@@ -112,10 +112,10 @@ def predict_all(
         print(f"made by the {ranks.world} processes: {made}", file=sys.stderr)
     failed, count = [name for report in reports for name in report["failed"]], sum(report["of"] for report in reports)
     if failed:
-        raise DataError(
-            f"{len(failed)} of {count} could not be predicted ({', '.join(failed)}), each for the reason above; "
-            f"the others are in {folder}."
-        )
+        others = f" The others are in {folder}." if len(failed) < count else ""
+        shown = ", ".join(failed[:5]) + ", ..." * (len(failed) > 5)
+        raise DataError(f"{len(failed)} of {count} failed ({shown}), for the reasons above.{others}")
+    print(f"the results are in {folder}", file=sys.stderr)
 
 
 def _predict(

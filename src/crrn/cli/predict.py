@@ -1,4 +1,4 @@
-"""``python -m src.predict``: a remover on anyone's photos and videos."""
+"""``crrn predict``: a remover on anyone's photos and videos."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def refuse_plain_arguments(arguments: Sequence[str]) -> None:
     if others:
         values = (value for argument in others if (value := _value(argument)))
         print(
-            f"error: predict takes KEY=VALUE, as in input=photo.jpg output=clean, and {others[0]} is none: use "
-            f"`crrn remove {shlex.quote(next(values, 'photo.jpg'))} -o clean`, which takes ordinary arguments.",
+            f"error: predict takes KEY=VALUE, such as input=photo.jpg output=clean, and not {others[0]}. For ordinary "
+            f"arguments use: crrn remove {shlex.quote(next(values, 'photo.jpg'))} -o clean",
             file=sys.stderr,
         )
         sys.exit(1)
@@ -72,7 +72,7 @@ def predict(
     """Predicts all that is not done yet; the parameters are the keys of ``conf/predict.yaml``.
 
     Raises:
-        DataError: there is no input, or at least one could not be predicted; the others are.
+        DataError: there is no input, or at least one failed; the others are done.
     """
     predict_all([str(input)], **{name: value for name, value in locals().items() if name != "input"})
 

@@ -1,4 +1,4 @@
-"""``python -m src.prepare``: benchmarks unpacked and checked, photos of reflections turned into a set, real pairs
+"""``crrn prepare``: benchmarks unpacked and checked, photos of reflections turned into a set, real pairs
 aligned."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``python -m src.report``: from finished evaluations and runs to experiments/NAME."""
+"""``crrn report``: from finished evaluations and runs to experiments/NAME."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m src.train``: trains a network, one stage after the other.
+"""``crrn train``: trains a network, one stage after the other.
 
 torch and all that needs it are imported when the config is known to be good, so that ``--help`` and a mistyped key
 answer at once.
@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -28,12 +27,12 @@ from omegaconf import DictConfig, OmegaConf
 from crrn.cli.config import (
     build,
     check_targets,
-    config_folder,
     known_stages,
     process_rank,
     refuse_replaced,
     refuse_unknown,
     register_resolvers,
+    run_hydra,
     settings_of,
 )
 from crrn.cli.sweeps import SweepCallback, record_job, refuse_shared_processes
@@ -54,9 +53,7 @@ def main() -> None:
     failures: list[CrrnError] = []
     SweepCallback.failed = 0
     refuse_replaced(sys.argv[1:])
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(
-        partial(job, failures=failures)
-    )()
+    run_hydra("train", partial(job, failures=failures))
     sys.exit(1 if failures or SweepCallback.failed else 0)
 
 

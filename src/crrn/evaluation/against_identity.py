@@ -26,7 +26,7 @@ def figures_of(folder: Path, digest: str) -> list[dict[str, Any]]:
     if not labels:
         raise RunError(
             f"{folder} has no row of these very weights with their own settings: evaluate the shipped file, as in "
-            "`python -m src.eval removers=[NAME] ...`, and give that evaluation."
+            "`crrn eval removers=[NAME] ...`, and give that evaluation."
         )
     figures = []
     for result in summary["results"]:

@@ -47,9 +47,7 @@ def read_record(folder: Path | str) -> dict[str, Any]:
     """
     path = Path(folder) / "evaluation.json"
     if not path.exists():
-        raise RunError(
-            f"{folder} holds no evaluation ({path} is missing): make one with `python -m src.eval name=NAME`."
-        )
+        raise RunError(f"{folder} holds no evaluation ({path} is missing): make one with `crrn eval name=NAME`.")
     record: dict[str, Any] = read_json(path, RECORD, "evaluate again by name=NEW")
     return record
 

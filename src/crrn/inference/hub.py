@@ -50,7 +50,7 @@ def from_pretrained(
     """The network in a folder, or on the Hugging Face hub.
 
     Args:
-        name: a folder of `save_pretrained` or of ``python -m src.export format=safetensors``, a run directory, or the
+        name: a folder of `save_pretrained` or of ``crrn export format=safetensors``, a run directory, or the
             name of a model on the hub, "OWNER/NAME", whose file `WEIGHTS` is downloaded once.
         revision: a branch, tag or commit on the hub.
         device: where the network is wanted.

@@ -1,10 +1,23 @@
+import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from crrn.cli.config import build, config_folder, options, quoted, run_directory, sentence, settings_of, slug
+from crrn.cli.config import (
+    build,
+    config_folder,
+    describe_completion,
+    options,
+    quoted,
+    run_directory,
+    sentence,
+    settings_of,
+    slug,
+)
 from crrn.errors import ConfigError
 
 GROUPS = sorted(path for path in config_folder().glob("*/**/*.yaml") if "hydra" not in path.parts[-3:])
@@ -13,6 +26,23 @@ GROUPS = sorted(path for path in config_folder().glob("*/**/*.yaml") if "hydra" 
 
 def test_the_config_folder_is_found():
     assert (config_folder() / "train.yaml").exists()
+
+
+def test_the_argparse_of_python_3_14_accepts_hydras_options(monkeypatch: pytest.MonkeyPatch):
+    plain: Any = argparse.ArgumentParser.add_argument
+
+    def strict(self: argparse.ArgumentParser, *names: str, **settings: Any) -> argparse.Action:
+        """As of Python 3.14, which looks for a % in each help when it is added."""
+        assert "%" not in settings.get("help", "")
+        return plain(self, *names, **settings)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "add_argument", strict)
+    with pytest.raises(TypeError):
+        get_args_parser()
+    describe_completion()
+    parser = get_args_parser()
+    assert "Install or uninstall shell completion" in parser.format_help()
+    assert parser.parse_args(["--shell-completion", "name=x"]).overrides == ["name=x"]
 
 
 @pytest.mark.parametrize("path", GROUPS, ids=lambda path: "/".join(path.parts[-2:]))

@@ -116,7 +116,7 @@ def read_run(folder: Path | str) -> Trained:
     folder = Path(folder)
     if not (folder / "run.json").exists():
         raise RunError(
-            f"{folder} holds no run ({folder / 'run.json'} is missing): make one with `python -m src.train name=NAME`."
+            f"{folder} holds no run ({folder / 'run.json'} is missing): make one with `crrn train name=NAME`."
         )
     record = read_json(folder / "run.json", RUN, _ANOTHER)
     stages = record["config"]["stages"]
@@ -126,7 +126,7 @@ def read_run(folder: Path | str) -> Trained:
     if not (folder / "summary.json").exists():
         raise RunError(
             f"{folder} is unfinished ({folder / 'summary.json'} is missing): go on with it by "
-            f"`python -m src.train resume={folder}` and the settings that it was started with."
+            f"`crrn train resume={folder}` and the settings that it was started with."
         )
     begun = [stage for stage in stages["order"] if (folder / stage / "metrics.csv").exists()]
     return Trained(

@@ -58,7 +58,7 @@ def read_photo(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Phot
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is no photo{_what_instead(path)}.") from error
+        raise DataError(f"{path} {_what_instead(path)}.") from error
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: give the path of a photo.") from error
     except Exception as error:  # Pillow's plugins raise all kinds of errors on broken files
@@ -211,17 +211,18 @@ def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def _what_instead(path: Path) -> str:
-    """More on a file that Pillow does not know."""
+    """What is wrong with a file that Pillow does not know."""
     with path.open("rb") as file:
         head = file.read(64)
     if not head:
-        return ": the file is empty"
+        return "is empty: copy or export it again"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and not register_heif():
-        return " without pillow-heif, as it is HEIC: pip install 'crrn[heic]'"
+        return "is HEIC, which needs pillow-heif: pip install 'crrn[heic]'"
     for start, name in _OTHERS.items():
         if head.startswith(start):
-            return f" of a kind that is read, but {name}: give {NAMES}"
+            return f"is {name}, which is not supported: give {NAMES}"
     if head[:4] in (b"II*\0", b"MM\0*"):
-        return " of a kind that Pillow reads: convert it to RGB or grey, 8 or 16 bits"
-    text = all(byte >= 32 or byte in b"\t\r\n" for byte in head)
-    return " but text: remove it, or export the photo again" if text else f": give {NAMES}"
+        return "is a TIFF of a kind that Pillow cannot read: convert it to RGB or grey, 8 or 16 bits"
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+        return "is not a photo but text: remove it, or export the photo again"
+    return f"is not a photo: give {NAMES}"
