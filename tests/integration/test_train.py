@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 
 import crrn
 from crrn.files import file_digest
+from crrn.inference.predictor import Predictor
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
-from crrn.nets import CRRN, GiN, IiN, record_of, save_network
+from crrn.nets import CRRN, GiN, IiN, Prediction, record_of, save_network
 from crrn.training import Optimizer, StageTraining
 from crrn.training.schedules import multistep
 from tests.integration.conftest import ROOT, SHORT, Outcome, stopped_at, tiny
@@ -150,6 +151,23 @@ def test_a_resumed_run_keeps_what_it_began_with(train: Train, photos: Path, tmp_
     assert train(*both, "name=stopped", "resume=auto").status == 0
     whole, resumed = (load_file(tmp_path / "runs" / name / "weights.safetensors") for name in ("whole", "stopped"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_network_works_at_the_size_and_strength_of_its_start(
+    train: Train, photos: Path, tmp_path: Path
+) -> None:
+    start = Prediction(working_size=64, strength=60)
+    save_network(CRRN(width=0.05), tmp_path / "start.safetensors", start)
+    joint = tiny(photos, *SHORT, "stages=joint", "init={net: start.safetensors}", "name=mine")
+    with stopped_at(2):
+        assert train(*joint, "logging.checkpoint_every_n_steps=1").status != 0
+    (tmp_path / "start.safetensors").unlink()
+    assert train(*joint, "resume=auto").status == 0
+    run = tmp_path / "runs/mine"
+    for place in (run, run / "joint/last.ckpt", run / "joint/weights.safetensors"):
+        assert Predictor(crrn.load(place)).prediction == start
+    assert Predictor(crrn.load(run), strength=80, working_size="native").prediction == Prediction(None, 80)
 
 
 @pytest.mark.slow

@@ -127,7 +127,7 @@ def soft_region(field: Tensor, level: Tensor, steepness: Tensor, height: int, wi
     """A smooth region: sigmoid(steepness * (field - level)), the field enlarged by bicubic interpolation.
 
     Args:
-        field: (N, h, w), the field at a few points.
+        field: (N, n, n), the field at a few points.
         level: (N,), where the region's border runs.
         steepness: (N,), how sharp the border is.
         height, width: size of the result.
@@ -137,9 +137,7 @@ def soft_region(field: Tensor, level: Tensor, steepness: Tensor, height: int, wi
     """
     # The interpolation is linear and separable: along either axis a matrix, which enlarging its identity gives. The two
     # products take a fraction of the time of an interpolation in two dimensions.
-    rows, columns = (
-        F.interpolate(torch.eye(few).to(field)[None, None], (many, few), mode="bicubic")[0]
-        for few, many in zip(field.shape[1:], (height, width), strict=True)
-    )
+    identity = torch.eye(len(field[0]), dtype=field.dtype, device=field.device)[None, None]
+    rows, columns = (F.interpolate(identity, (size, identity.shape[-1]), mode="bicubic")[0] for size in (height, width))
     enlarged = (rows @ field @ columns.mT)[:, None]
     return enlarged.sub_(level.view(-1, 1, 1, 1)).mul_(steepness.view(-1, 1, 1, 1)).sigmoid_()

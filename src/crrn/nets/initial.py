@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from crrn.catalogue import shipped, suggestion, verified
 from crrn.errors import CheckpointError, ConfigError, WeightsError
 from crrn.files import file_digest
+from crrn.nets.prediction import Prediction
 from crrn.nets.record import find_record
 from crrn.nets.state import mismatches
 from crrn.nets.vgg import CHANNELS, VGG16, imagenet_file
-from crrn.nets.weights import read_weights, skeleton
+from crrn.nets.weights import network_prediction, read_weights, skeleton
 
 WHOLE = "net"
 """The name of the whole network among the parts."""
@@ -38,10 +39,13 @@ class Loaded:
     Attributes:
         state: the weights, by their names in the network.
         sources: for each part its file and the file's digest.
+        prediction: the prediction settings of the file that gives the whole network; the defaults where none does, or
+            the file has none.
     """
 
     state: dict[str, Tensor]
     sources: dict[str, dict[str, str]]
+    prediction: Prediction
 
 
 def load_initial(network: nn.Module, init: Init) -> Loaded:
@@ -65,6 +69,7 @@ def load_initial(network: nn.Module, init: Init) -> Loaded:
     given = parts_of(network, init)
     state: dict[str, Tensor] = {}
     sources: dict[str, dict[str, str]] = {}
+    prediction = Prediction()
     own = {part: names(network, part) for part in given}
     for part in sorted((part for part in given if given[part] != IMAGENET), key=lambda part: len(own[part])):
         inner = {name for other in given if own[other] < own[part] for name in own[other]}
@@ -72,6 +77,8 @@ def load_initial(network: nn.Module, init: Init) -> Loaded:
         # The widest part comes last, and does not touch what a part inside it has given.
         state = {**_weights(network, part, path, inner), **state}
         sources[part] = {"source": given[part], "digest": file_digest(path)}
+        if part == WHOLE:
+            prediction = _prediction(path)
     for part in (part for part in given if given[part] == IMAGENET):
         if not own[part] <= state.keys():
             if network.get_submodule(part).channels != list(CHANNELS):
@@ -86,7 +93,7 @@ def load_initial(network: nn.Module, init: Init) -> Loaded:
     for name, module in network.named_modules():
         if isinstance(module, VGG16) and not names(network, name) & state.keys():
             log.warning("the VGG16 encoder %s starts from random weights (init={%s: imagenet} is better)", name, name)
-    return Loaded(state, sources)
+    return Loaded(state, sources, prediction)
 
 
 def parts_of(network: nn.Module, init: Init) -> dict[str, str]:
@@ -174,6 +181,14 @@ def _weights(network: nn.Module, part: str, path: Path, inner: set[str]) -> dict
     if wrong:
         raise WeightsError(f"{setting}: {_difference(needed, found[start], wrong, prefix)}")
     return {f"{prefix}{name}": value.to(own[name].dtype).contiguous() for name, value in found[start].items()}
+
+
+def _prediction(path: Path) -> Prediction:
+    """The prediction settings in a file; the defaults of a state dict, which has no record."""
+    try:
+        return network_prediction(path)
+    except CheckpointError:
+        return Prediction()
 
 
 def _starts(part: str, needed: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:

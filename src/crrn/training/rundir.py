@@ -127,7 +127,12 @@ class RunDirectory:
         path = self.path / "run.json"
         if not path.exists() or not any(self.path.glob("*/metrics.csv")):
             return None
-        shape = {"config": dict, "sessions": [{"started": str}, ...], "budget?": {"settings": {str: int}}}
+        shape = {
+            "config": dict,
+            "sessions": [{"started": str}, ...],
+            "budget?": {"settings": {str: int}},
+            "prediction?": {"working_size": (int, None), "strength": float},
+        }
         record: dict[str, Any] = read_json(path, shape, f"move {self.path} away to start anew")
         return record
 

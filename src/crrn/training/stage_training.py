@@ -21,6 +21,7 @@ from crrn.layers import Layers
 from crrn.losses import ReconstructionLoss
 from crrn.mixing import Mixture
 from crrn.nets.network import estimate, estimates_of, gradient_of, monitor_of, training_estimate
+from crrn.nets.prediction import prediction_of
 from crrn.nets.record import describe, find_record, upgraded
 from crrn.training.guards import NonFinite
 from crrn.training.objective import Objective, compiled_objective, objective, targets_of
@@ -170,6 +171,7 @@ class StageTraining(L.LightningModule):
         """Adds what a reader needs to rebuild the network: plain values, so that ``weights_only=True`` loads it."""
         checkpoint["crrn"] = {
             "net": find_record(self.net),
+            "prediction": prediction_of(self.net).record(),
             "stage": self.name,
             "version": __version__,
             "skipped_steps": self.guard.skipped,

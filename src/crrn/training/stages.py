@@ -25,6 +25,7 @@ from crrn.losses import ReconstructionLoss
 from crrn.nets import save_network
 from crrn.nets.initial import Init, is_given, load_initial, load_state
 from crrn.nets.network import stages_of
+from crrn.nets.prediction import Prediction, prediction_from, set_prediction
 from crrn.nets.record import describe, find_record
 from crrn.training.background import Background
 from crrn.training.budget import SAMPLES, Budget, describe_lengths, epochs_setting
@@ -350,7 +351,8 @@ def module_names(part: nn.Module, prefix: str) -> list[str]:
 def begin(net: nn.Module, init: Init, run: RunDirectory) -> None:
     """Puts the first weights into a network, and notes in ``run.json`` where they came from.
 
-    The run keeps what was loaded: a resumed run needs neither the files nor the network for it.
+    Where ``init`` gives the whole network, its prediction settings stay those of the trained one. The run keeps what
+    was loaded: a resumed run needs neither the files nor the network for it.
 
     Raises:
         ConfigError, WeightsError: as :func:`crrn.nets.initial.load_initial`.
@@ -359,6 +361,7 @@ def begin(net: nn.Module, init: Init, run: RunDirectory) -> None:
     if run.known is not None and "init" in run.known:
         if kept.exists():
             load_state(net, load_file(kept))
+        set_prediction(net, prediction_from(run.known))
         return
     loaded = load_initial(net, init)
     if run.writes:
@@ -366,6 +369,9 @@ def begin(net: nn.Module, init: Init, run: RunDirectory) -> None:
         if loaded.state:
             with write_atomically(kept) as file:
                 file.write(save(loaded.state))
-    run.note(init=loaded.sources)
+    set_prediction(net, loaded.prediction)
+    run.note(init=loaded.sources, prediction=loaded.prediction.record())
     for part, source in loaded.sources.items():
         log.info("%s starts from %s (digest %s)", part, source["source"], source["digest"])
+    if loaded.prediction != Prediction():
+        log.info("The trained network works at %s unless told otherwise", loaded.prediction.describe())

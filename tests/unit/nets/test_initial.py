@@ -16,6 +16,7 @@ from crrn.errors import ConfigError, WeightsError
 from crrn.files import file_digest
 from crrn.nets import CRRN, GiN, IiN, load_network, record_of, save_network
 from crrn.nets.initial import load_initial
+from crrn.nets.prediction import Prediction
 
 WIDTH = 1 / 32
 
@@ -187,6 +188,17 @@ def test_a_shipped_network_by_its_name():
     assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
     digest = file_digest(FOLDER / "crrn-small.safetensors")
     assert loaded.sources == {"net": {"source": "crrn-small", "digest": digest}}
+
+
+def test_prediction_settings_are_those_of_the_file_that_gives_the_whole_network(trained, tmp_path):
+    def begun_from(init):
+        return load_initial(CRRN(WIDTH), init).prediction
+
+    save_network(trained("crrn"), tmp_path / "crrn.safetensors", Prediction(320, 60))
+    torch.save(trained("crrn").state_dict(), tmp_path / "crrn.pth")
+    assert begun_from({"net": tmp_path / "crrn.safetensors"}) == Prediction(320, 60)
+    for init in (None, {"gin": tmp_path / "crrn.safetensors"}, {"net": tmp_path / "crrn.pth"}):
+        assert begun_from(init) == Prediction()
 
 
 def test_a_head_that_shapes_do_not_tell(tmp_path):
