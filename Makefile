@@ -53,7 +53,7 @@ clean: ## remove .venv, builds and caches; runs stay
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null || { echo "crrn needs Python 3.11 or 3.12, and $(PYTHON) is not one ($$($(PYTHON) --version 2>&1)): name one, e.g. make PYTHON=python3.12 $(or $(MAKECMDGOALS),install)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || { echo "crrn needs Python 3.11 to 3.14, and $(PYTHON) is not one ($$($(PYTHON) --version 2>&1)): name one, e.g. make PYTHON=python3.12 $(or $(MAKECMDGOALS),install)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -c $(CONSTRAINTS) -e '.[demo,dev]'
 	@touch $@

@@ -13,6 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
+PYTHONS = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line]
+"""The versions of Python that crrn is tested with."""
+
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 def test_links_lead_to_files_that_are_there(text: Path) -> None:
@@ -34,10 +37,17 @@ def test_paths_that_contributors_are_told_of_are_there() -> None:
 
 def test_badges_tell_the_truth() -> None:
     badges = dict(re.findall(r"^\[!\[([^\]]+)\]\(([^)]+)\)\]", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
-    pythons = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line]
-    assert re.findall(r"3\.\d+", badges["Python " + " and ".join(pythons)]) == pythons
+    assert re.findall(r"3\.\d+", badges[f"Python {', '.join(PYTHONS[:-1])} and {PYTHONS[-1]}"]) == PYTHONS
     assert PROJECT["license"] in badges["Licence: MIT"] and "MIT License" in (ROOT / "LICENSE").read_text()
     assert (ROOT / ".github/workflows" / re.findall(r"[\w-]+\.yml", badges["CI"])[0]).is_file()
+
+
+def test_the_versions_of_python_agree() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    assert workflow["jobs"]["ci"]["strategy"]["matrix"]["python"] == PYTHONS
+    assert f"Python {', '.join(PYTHONS[:-1])} and {PYTHONS[-1]}" in (ROOT / "docs/quickstart.md").read_text()
+    lowest, highest = re.findall(r"\(3, (\d+)\)", (ROOT / "Makefile").read_text())
+    assert PROJECT["requires-python"] == f">=3.{lowest},<3.{int(highest) + 1}"
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The commands: each composes its config, builds what it names, runs, and closes."""
+"""The commands. Each composes its config, builds the objects that the config names, and runs them."""

@@ -1,4 +1,4 @@
-"""What the commands but training share: from the command line to a function's arguments to an exit status."""
+"""The shared part of all commands but training: command line, function arguments, exit status."""
 
 from __future__ import annotations
 

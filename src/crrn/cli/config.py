@@ -1,4 +1,4 @@
-"""From a composed Hydra config to the objects that it names. Light: nothing here imports torch."""
+"""From a composed Hydra config to the objects that it names. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -154,10 +154,10 @@ def slug(overrides: str) -> str:
 
 
 def quoted(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The arguments, of which NAME=PATH stands in Hydra's quotes for the names given, so that a path may hold anything:
-    spaces, brackets, commas, =, quotes, backslashes, ${}.
+    """The arguments, with PATH of each NAME=PATH in Hydra's quotes, for the names given.
 
-    What is quoted already, null and dicts stay as they are.
+    A path may then contain spaces, brackets, commas, =, quotes, backslashes and ${}. Values that are already quoted,
+    null and dicts stay as they are.
     """
     result = []
     for argument in arguments:
@@ -265,8 +265,8 @@ def build(node: Any, path: str, kind: Any = object, what: str = "") -> Any:
 
 
 def check_targets(node: Any, path: str) -> None:
-    """Looks whether what a node names by ``_target_`` is there and takes the keys given to it: a mistake is known
-    before anything is read or written.
+    """Checks that each ``_target_`` of a node exists and accepts the keys given to it, before anything is read or
+    written.
 
     Raises:
         ConfigError: a target cannot be imported, or a key is none of its parameters.

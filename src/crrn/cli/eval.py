@@ -1,4 +1,4 @@
-"""``crrn eval``: removers x benchmarks x protocols, in one command."""
+"""``crrn eval``: evaluates all given removers on all given benchmarks by all given protocols."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ def evaluate(
     device: str,
     perceptual: dict[str, str | None],
 ) -> list[CrrnError]:
-    """Builds what the settings name and evaluates it; the parameters are the keys of ``conf/eval.yaml``. Of several
-    processes that share the cases (`crrn.ranks`) the first one sums up; where they do not run at the same time, a later
-    start without them does.
+    """Evaluates what the settings name. The parameters are the keys of ``conf/eval.yaml``.
+
+    If several processes share the cases (`crrn.ranks`), the first one makes the summary. If they do not run at the same
+    time, a later start without them makes it.
 
     Returns:
-        An error that counts the cases that failed, where there are any.
+        If cases failed, an error that counts them.
     """
     settings = {key: value for key, value in locals().items() if key != "data_root"}
     refuse_unknown(perceptual, ["lpips_alex_weights", "dists_weights"], "perceptual", "perceptual")

@@ -1,4 +1,4 @@
-"""``crrn export checkpoint=PATH``: a trained network as a file for other programs, with its model card."""
+"""``crrn export checkpoint=PATH``: writes a trained network for other programs, with a model card."""
 
 from __future__ import annotations
 

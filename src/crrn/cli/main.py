@@ -1,4 +1,4 @@
-"""``crrn``: one command for all that crrn does. Light: torch and Hydra are imported by the commands that need them."""
+"""``crrn``: one command for all that crrn does. torch and Hydra are imported only by the commands that need them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _names(incomplete: str) -> list[tuple[str, str]]:
-    """The models that a shell offers, each with its line."""
+    """The models that the shell completes, each with its description."""
     from crrn.catalogue import models
 
     return [(one.name, one.about) for one in models() if one.name.startswith(incomplete)]
@@ -53,7 +53,7 @@ def _names(incomplete: str) -> list[tuple[str, str]]:
 
 @app.callback(invoke_without_command=True)
 def options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """What stands before a command."""
+    """The options before a command."""
     if version:
         import crrn
 
@@ -121,7 +121,7 @@ def list_models() -> None:
 
 
 def _add(name: str, about: str) -> None:
-    """Adds a command that hands its arguments to Hydra."""
+    """Adds a command that passes its arguments to Hydra."""
 
     def run(context: typer.Context) -> None:
         sys.argv[1:] = context.args

@@ -1,6 +1,6 @@
-"""Removing reflections from many photos and videos: what ``crrn remove`` and ``python -m src.predict`` share.
+"""Removing reflections from many photos and videos: the shared part of ``crrn remove`` and ``crrn predict``.
 
-Light: torch is imported when settings are known to be good.
+torch is imported only after the settings are checked.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from crrn.ranks import Ranks
 
 NEUTRAL = frozenset({"inputs", "output", "reflection", "side_by_side", "device", "max_megapixels", "overwrite"})
-"""Settings that change no result: what is done stays done when they change. A result made with another value of any
-other setting is made again."""
+"""Settings that do not change a result. After a change of any other setting, results are made again."""
 
 
 def predict_all(
@@ -42,13 +41,13 @@ def predict_all(
     max_megapixels: float = 200,
     overwrite: bool = False,
 ) -> None:
-    """Predicts all that is not done yet; of several processes that share the work (`crrn.ranks`) each its part.
+    """Predicts all photos and videos that are not done yet. Of several processes (`crrn.ranks`), each does its part.
 
     Args:
-        inputs: files, folders and patterns, as of `crrn.inference.batch.find_inputs`.
+        inputs: files, folders and patterns, see `crrn.inference.batch.find_inputs`.
         output: the folder of the results.
 
-    The others are the settings of ``conf/predict.yaml``.
+    The other arguments are the settings of ``conf/predict.yaml``.
 
     Raises:
         DataError: there is no input, or at least one failed; the others are done.
@@ -121,7 +120,7 @@ def predict_all(
 def _predict(
     predictor: Predictor, jobs: Sequence[Job], record: Record, ranks: Ranks, quality: int, max_megapixels: float
 ) -> list[str]:
-    """Predicts all jobs, and gives the names of those that could not be; their reasons are printed."""
+    """Predicts all jobs and prints the reason of each failure. Returns the names of the failed ones."""
     from crrn.cli.progress import ProgressDisplay
     from crrn.inference.video import CONTAINERS
 

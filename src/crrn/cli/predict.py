@@ -1,4 +1,4 @@
-"""``crrn predict``: a remover on anyone's photos and videos."""
+"""``crrn predict``: removes reflections from photos and videos, with all settings as KEY=VALUE."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def refuse_plain_arguments(arguments: Sequence[str]) -> None:
-    """Ends the command, and names ``crrn remove``, where arguments are not Hydra's: ``photo.jpg`` or ``--input x``."""
+    """Ends the command if arguments are not Hydra's, such as ``photo.jpg``. The message names ``crrn remove``."""
     others = [
         argument
         for before, argument in pairwise(["", *arguments])
@@ -69,7 +69,7 @@ def predict(
     max_megapixels: float,
     overwrite: bool,
 ) -> None:
-    """Predicts all that is not done yet; the parameters are the keys of ``conf/predict.yaml``.
+    """Predicts all photos and videos that are not done yet. The parameters are the keys of ``conf/predict.yaml``.
 
     Raises:
         DataError: there is no input, or at least one failed; the others are done.

@@ -1,5 +1,4 @@
-"""``crrn prepare``: benchmarks unpacked and checked, photos of reflections turned into a set, real pairs
-aligned."""
+"""``crrn prepare``: unpacks and checks benchmarks, makes a set from photos of reflections, aligns real pairs."""
 
 from __future__ import annotations
 

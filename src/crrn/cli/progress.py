@@ -1,4 +1,4 @@
-"""The progress of a long command: a bar in a terminal, a line now and then elsewhere."""
+"""The progress of a long command: a bar in a terminal, otherwise a line every `SECONDS`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SECONDS = 20
 
 
 class ProgressDisplay:
-    """Called as ``progress(what, done, of)``; ``what`` names the part of the work, each gets its own bar.
+    """Called as ``progress(what, done, of)``. ``what`` names a part of the work; each part has its own bar.
 
     Args:
-        shown: off for the other ones of several processes that share a terminal.
+        shown: False for all but one of several processes that share a terminal.
     """
 
     def __init__(self, shown: bool = True) -> None:

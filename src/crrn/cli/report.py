@@ -1,4 +1,4 @@
-"""``crrn report``: from finished evaluations and runs to experiments/NAME."""
+"""``crrn report``: makes the report experiments/NAME from finished evaluations and runs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
-"""``python -m src.resume_check``: kills a run, resumes it, and shows that the weights are those of a run that was not.
+"""``python -m src.resume_check``: kills a run, resumes it, and compares its weights with those of an uninterrupted run.
 
-Three small trainings on the demo photos, each a process of its own: one from start to end; one that is killed by
-SIGKILL in its second stage; and the one that goes on with it. Overrides for all three can be given, as of
-``src.train``.
+It runs three small trainings on the demo photos, each in its own process:
+
+- one from start to end,
+- one that is killed by SIGKILL in its second stage,
+- one that resumes the second.
+
+Overrides, as of ``crrn train``, apply to all three.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ctrl-C."""
+"""Stopping a command by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stoppable(says: str) -> Iterator[None]:
-    """Ctrl-C within ends the command with one line, which says how to go on, and status 130."""
+    """Within this context, Ctrl-C ends the command with status 130 and one line that says how to resume."""
     try:
         yield
     except KeyboardInterrupt:

@@ -64,11 +64,13 @@ class SweepCallback(Callback):
 
 
 def refuse_shared_processes(trainer: DictConfig, launcher: DictConfig) -> None:
-    """Refuses a sweep whose jobs would train on several devices in processes that Lightning starts by repeating the
-    whole command: each of them would run the whole sweep again, and the devices would train different jobs together.
+    """Refuses a sweep whose jobs train on several devices in processes that Lightning starts.
+
+    Lightning starts them by repeating the whole command. Each process would run the whole sweep again, and the devices
+    would train different jobs together.
 
     Raises:
-        ConfigError: naming the ways out.
+        ConfigError: the settings ask for such a sweep; the message says what to set instead.
     """
     isolated = "SlurmLauncher" in str(launcher.get("_target_"))
     spawned = any(word in str(trainer.get("strategy")) for word in ("spawn", "fork", "notebook"))

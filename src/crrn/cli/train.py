@@ -1,7 +1,6 @@
 """``crrn train``: trains a network, one stage after the other.
 
-torch and all that needs it are imported when the config is known to be good, so that ``--help`` and a mistyped key
-answer at once.
+torch is imported only after the config is checked. ``--help`` and a mistyped key are therefore answered at once.
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ def main() -> None:
 def job(cfg: DictConfig, failures: list[CrrnError]) -> float:
     """One job: a single run, or one of a sweep.
 
-    An error that the user's input caused is printed as one sentence and kept in ``failures``; the other jobs of a
-    sweep go on, whatever the error.
+    An error in the user's input is printed as one sentence and added to ``failures``. The other jobs of a sweep go on
+    after any error.
 
     Returns:
         The monitored validation metric, for sweepers; NaN for a failed job.

@@ -1,4 +1,4 @@
-"""Many photos: which they are, what their results are called, and which of them are done already."""
+"""Many photos: find them, name their results, and record which of them are done."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What inputs mean.
+    """The files that inputs mean.
 
     Attributes:
-        photos: each file and the name of its results in the output folder, sorted within each input.
-        passed_over: files of folders and patterns that are no photos, sorted.
+        photos: each file, and the name of its results in the output folder; sorted within each input.
+        passed_over: files of folders and patterns that are not photos, sorted.
     """
 
     photos: Mapping[Path, Path]
@@ -46,14 +46,15 @@ def find_inputs(given: Sequence[str], output: Path, suffixes: Sequence[str] = SU
     """The files that inputs mean.
 
     Args:
-        given: each is a file; a folder, of which all photos are taken, also in folders below; or a pattern as of a
-            shell, with ** for any folders. Names count from the file's folder, the folder, or the last folder before
-            the first *, ? or [ of a pattern. Of folders and patterns hidden files and folders are left out.
-        output: a folder whose files are results, not inputs, where it lies below the input.
+        given: files, folders, and patterns as in a shell. A folder means all photos in it and in the folders below it.
+            In a pattern, ** means any folders. A result's name is the path below the file's folder, the folder, or the
+            last folder before the first *, ? or [ of a pattern. Hidden files and folders are left out of folders and
+            patterns.
+        output: the folder of the results. Its files are no inputs, also if it is below an input.
         suffixes: of the files that folders and patterns take.
 
     Raises:
-        DataError: one of the inputs means nothing.
+        DataError: an input does not exist, or has no photos.
     """
     photos: dict[Path, Path] = {}
     known: set[Path] = set()
@@ -106,8 +107,10 @@ def listed(files: Sequence[Path], names: int = 5) -> str:
 
 
 def plan(photos: Mapping[Path, Path], output: Path, layers: Sequence[str]) -> list[Job]:
-    """Names the results: of a background the photo's own name in the output folder, of another layer NAME_LAYER with
-    the photo's suffix; a number is added where two would be the same.
+    """Names the results in the output folder.
+
+    A background gets the photo's own name. Another layer gets NAME_LAYER with the photo's suffix. If two names would be
+    the same, a number is added.
 
     Args:
         photos: as of `find_inputs`.
@@ -146,12 +149,13 @@ def result_digest(settings: Mapping[str, Any]) -> str:
 
 
 class Record:
-    """What this command has written into a folder: one line of JSON for each file, in predictions.jsonl. Of several
-    processes that share the work each writes a file of its own, and reads those of all.
+    """What this command has written into a folder: predictions.jsonl, one line of JSON for each file.
 
-    A line tells the file's size and time of change, its input's, and the settings. It is appended when the file is
-    complete and about to get its name: with a file that is as its line says, a result is known to be whole, to be
-    this command's, and to be of these settings. A process that is killed leaves at most a line without its file.
+    Each of several processes that share the work writes its own record, and reads those of all.
+
+    A line has the size and the time of change of the file and of its input, and the settings. It is appended when the
+    file is complete, just before the file gets its name. If a file agrees with its line, it is complete, was written by
+    this command, and has these settings. A killed process leaves at most a line without its file.
 
     Args:
         folder: the output folder.

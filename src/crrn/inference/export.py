@@ -1,4 +1,4 @@
-"""Networks as files for other programs: ONNX, torch.export, safetensors; each checked before it is there."""
+"""Networks as files for other programs: ONNX, torch.export, safetensors. Each file is checked before it is kept."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ Run = Callable[[Tensor], Sequence[Tensor]]
 
 
 def export_network(network: nn.Module, path: Path, format: str, precision: str = "float32") -> dict[str, float]:
-    """Write a network to a file that is there only if it computes what the network computes.
+    """Write a network to a file, and check that the file computes the same. If it does not, no file is written.
 
     Args:
         network: the network; it is not changed.
         path: the file to write.
         format: "onnx" and "torch_export" hold the computation, for any batch, height and width >= 1, with batch
-            normalisation folded; input `mixture` (N, 3, H, W) in [0, 1] float32, outputs the layers of
-            `crrn.nets.estimates_of` in the order of `Layers`. "safetensors" holds the weights, for `crrn.load`.
-        precision: "float32"; for safetensors also "float16" or "int8", which store the convolutions' weights in a half
-            or a quarter of the space.
+            normalisation folded. The input is `mixture` (N, 3, H, W) in [0, 1], float32. The outputs are the layers of
+            `crrn.nets.estimates_of`, in the order of `Layers`. "safetensors" holds the weights, for `crrn.load`.
+        precision: "float32". safetensors can also have "float16" or "int8", which store the convolutions' weights in a
+            half or a quarter of the space.
 
     Returns:
         The largest difference to the network's layers for each size checked, "NxHxW".

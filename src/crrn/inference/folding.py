@@ -14,10 +14,10 @@ NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNo
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
-    """A copy of a network in evaluation mode in which each convolution does its batch normalisation's work too.
+    """A copy of a network in evaluation mode, with each batch normalisation folded into its convolution.
 
-    With the running mean m, the running variance v, scale g and shift b of the normalisation, the convolution's weight
-    W becomes W g / sqrt(v + eps) and its bias c becomes (c - m) g / sqrt(v + eps) + b. Computed in float64, one
+    Let m and v be the running mean and variance of the normalisation, g its scale and b its shift. The convolution's
+    weight W becomes W g / sqrt(v + eps). Its bias c becomes (c - m) g / sqrt(v + eps) + b. Computed in float64, one
     convolution at a time.
 
     Args:

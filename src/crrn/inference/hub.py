@@ -50,8 +50,8 @@ def from_pretrained(
     """The network in a folder, or on the Hugging Face hub.
 
     Args:
-        name: a folder of `save_pretrained` or of ``crrn export format=safetensors``, a run directory, or the
-            name of a model on the hub, "OWNER/NAME", whose file `WEIGHTS` is downloaded once.
+        name: a folder of `save_pretrained` or of ``crrn export format=safetensors``, a run directory, or a model on the
+            hub, "OWNER/NAME". The hub's file `WEIGHTS` is downloaded once.
         revision: a branch, tag or commit on the hub.
         device: where the network is wanted.
         plugins: packages whose networks are loaded too, as of `crrn.nets.load_network`.

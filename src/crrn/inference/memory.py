@@ -42,10 +42,10 @@ ASSUMED = 8 << 30
 def bytes_per_pixel(remover: nn.Module) -> float:
     """The peak of a remover's forward pass on one image, in bytes per pixel beyond its weights and the image.
 
-    Of solvers and of crrn's networks (`crrn.nets.network.bytes_by_width`) it is known. It was measured as the growth of
-    a fresh process's resident memory over one pass in float32 on a CPU, of the sizes between 256x256 and 2000x1500 the
-    hungriest, rounded up. YL19 takes at most 105, LB14 168 to 215, NR17 285, WS16 476 to 518. bfloat16 takes less. A
-    test measures again. Of other removers the live tensors are counted in one pass over a tile.
+    For solvers and crrn's networks (`crrn.nets.network.bytes_by_width`) it is a constant. It was measured as the growth
+    of a fresh process's resident memory over one float32 pass on a CPU. The constant is the largest value of the sizes
+    from 256x256 to 2000x1500, rounded up. YL19 takes at most 105, LB14 168 to 215, NR17 285, WS16 476 to 518. bfloat16
+    takes less. A test measures again. For other removers the live tensors are counted in one pass over a tile.
     """
     known: float | None = getattr(remover, "bytes_per_pixel", None) or vars(remover).get("crrn_bytes_per_pixel")
     if known is None and type(remover) in SOLVERS.values():
@@ -65,8 +65,8 @@ def measured(network: nn.Module) -> float:
 
 
 def available(device: torch.device) -> int:
-    """Bytes that this process could still take: free memory of the GPU, or of the machine within its container's limit;
-    a part of it where ``torchrun`` started several processes on the same."""
+    """Bytes that this process could still take: the free memory of the GPU, or of the machine within its container's
+    limit. If ``torchrun`` started several processes on it, each counts its part."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         free = int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))

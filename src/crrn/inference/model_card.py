@@ -80,16 +80,16 @@ def write_card(
 ) -> str:
     """The card as Markdown with the front matter that the Hugging Face hub reads.
 
-    Nothing that tells of the machine enters it: no path, no command.
+    It contains no path and no command of this machine.
 
     Args:
         network: the network.
-        checkpoint: where it was read from; a run directory around it gives settings, data and metrics.
-        files: for each exported file its largest differences to the network by size, as `export_network` gives them.
-        licence: of the weights, as the hub spells it, such as "mit"; None says that it is not stated.
+        checkpoint: the file that the network was read from. A run directory around it gives settings, data and metrics.
+        files: the exported files, each with its largest difference to the network for each size (`export_network`).
+        licence: of the weights, as the hub spells it, such as "mit". None: the card says that none is stated.
         title: the model's name.
         version: of crrn.
-        digest: of the checkpoint; `files_of` gives the files of a card that was written for the same.
+        digest: of the checkpoint. `files_of` finds the files of an earlier card by it.
     """
     run = run_record(checkpoint)
     head = ["---", "library_name: crrn", "pipeline_tag: image-to-image"]

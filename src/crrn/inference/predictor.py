@@ -34,35 +34,41 @@ log = logging.getLogger("crrn")
 class Predictor:
     """Runs a remover on one image.
 
-    A remover with a working size sees a small copy of the image. Any other sees the image itself, whole where that fits
-    the memory, else in overlapping tiles that fade into each other.
+    A remover with a working size sees a small copy of the image. Any other remover sees the image itself: whole if it
+    fits the memory, otherwise in overlapping tiles that are blended.
 
-    Tiles cost context: what CRRN says of a pixel depends on up to 306 pixels around it, but hardly on the outer ones.
-    With a network trained for a quarter of an hour, on photos, the background next to a tile's border differed from the
-    whole image's by up to 0.08, 96 pixels inside by 0.024, at 128 by 0.012, at 160 by 0.004, at 192 by 0.001, from 282
-    on not at all, as tiles lie on the network's own grid of 32 pixels. So with the overlap of 384 a tile's outermost
-    144 pixels are used nowhere, the next 96 with a weight that rises smoothly from 0 to 1: on photos in tiles of 640 at
-    most 0.0004 was left, a tenth of a level of 8 bits. With an overlap of 768 only rounding is left.
+    A pixel of CRRN's result depends on up to 306 pixels around it, but hardly on the outer ones. Near the border of a
+    tile the result therefore differs from that of the whole image. Measured on photos with a network trained for a
+    quarter of an hour, the largest differences of the background are:
 
-    Solvers look at the image as a whole, by its Fourier transform or by one system of equations: in tiles they give
-    other results (on photos of 800x600 in tiles of 448 YL19 differed by up to 0.03, LB14 by up to 0.3; shifting the
-    tiles to a small copy's result made it worse). They go whole where the memory allows, with a warning where not.
+    - 0.08 next to the border,
+    - 0.024, 0.012, 0.004 and 0.001 at 96, 128, 160 and 192 pixels from it,
+    - 0 from 282 pixels on, because tiles lie on the network's own grid of 32 pixels.
+
+    With the overlap of 384, the outermost 144 pixels of a tile are context only. In the next 96 its weight rises
+    smoothly from 0 to 1. On photos in tiles of 640 pixels, at most 0.0004 was left, a tenth of a level of 8 bits. With
+    an overlap of 768 only rounding is left.
+
+    Solvers compute each pixel from the whole image, by a Fourier transform or by one system of equations. In tiles they
+    give other results: on photos of 800x600 in tiles of 448, YL19 differed by up to 0.03 and LB14 by up to 0.3.
+    (Shifting the tiles to a small copy's result made it worse.) Solvers get the whole image where the memory allows;
+    elsewhere a warning is logged.
 
     Args:
         remover: in evaluation mode, on the device where it is to run.
-        memory: the limit in GB (1e9 bytes): on a CPU of the whole process with the image in it, on a GPU of what the
-            process takes there. "auto" leaves half of what is free now to others, on a GPU a fifth.
-        tile: the side of the tiles in pixels, instead of what `memory` leads to; the whole image where it is smaller.
+        memory: the limit in GB (1e9 bytes). On a CPU it is for the whole process, image included; on a GPU for the
+            process's memory there. "auto" leaves half of the free memory to others, on a GPU a fifth.
+        tile: the side of the tiles in pixels. An image that is smaller is not divided. None: as `memory` allows.
         overlap: of neighbouring tiles, in pixels.
-        layers: those that are wanted, of what the remover estimates; all by default. The others cost no memory.
-        self_ensemble: the mean over the image's eight flips and turns, at eight times the time.
+        layers: the layers to compute; None: all that the remover estimates. Others cost no memory.
+        self_ensemble: give the mean over the image's eight flips and turns. Takes eight times as long.
         precision: "fp32", or "bf16" for a network's convolutions.
-        working_size: the short side in pixels of the copy that the remover sees; "auto" is the remover's own,
-            "native" or None the image's size.
-        strength: how much of the estimated change the background gets, 0 to 150; None is the remover's own.
-        refuse: an image is an error, and not a warning, where the memory allows not even the smallest tiles, or for a
-            solver not the whole image.
-        device: where a remover without parameters, as a solver is, is to run; None is the CPU.
+        working_size: the short side in pixels of the copy that the remover sees. "auto" is the remover's own; "native"
+            or None is the image's size.
+        strength: the share of the estimated change, 0 to 150; None is the remover's own.
+        refuse: raise an error, instead of logging a warning, if the memory does not suffice for the smallest tiles, or
+            for a solver not for the whole image.
+        device: where a remover without parameters, such as a solver, runs; None is the CPU.
 
     Raises:
         ConfigError: an option is out of range, or the remover does not estimate a wanted layer.

@@ -80,29 +80,29 @@ def remove(
 ) -> Any:
     """Remove the reflection from an image.
 
-    The result is of the image's kind, type and size. Transparency stays as it is; nothing is written to disk.
+    The result has the image's kind, type and size. Transparency is kept. Nothing is written to disk.
 
     Args:
         image: one of
 
-            - a PIL image. Grey, RGB and 16-bit grey (I;16) keep their mode; palettes, CMYK and YCbCr become RGB,
-            - a NumPy array (H, W), (H, W, 3) or (H, W, 4), the last one with alpha, in the order RGB: uint8, uint16, or
-              floating point in [0, 1],
-            - a tensor (C, H, W) or (N, C, H, W) with C = 1, 3 or 4: uint8, or floating point in [0, 1],
-            - the path of a photo, for which a PIL image of 8 bits comes back, upright, with colour profile and EXIF.
+            - a PIL image. Grey, RGB and 16-bit grey (I;16) keep their mode. Palettes, CMYK and YCbCr become RGB.
+            - a NumPy array (H, W), (H, W, 3) in RGB, or (H, W, 4) with alpha. uint8, uint16, or floating point
+              in [0, 1].
+            - a tensor (C, H, W) or (N, C, H, W) with C = 1, 3 or 4. uint8, or floating point in [0, 1].
+            - the path of a photo. The result is a PIL image of 8 bits, upright, with colour profile and EXIF.
         model: the name of a model (`crrn.models`), a run directory, a checkpoint's path, or a loaded network. None is
             the default model.
-        strength: how much of the estimated change the image gets: 0 is the image, 100 the estimate, 150 the most. None
-            is the model's own.
-        return_reflection: give (image without its reflection, reflection) instead.
-        device: "auto" is the GPU where there is one; "cpu", "cuda", "cuda:1".
-        working_size: the short side in pixels of the copy that the model sees; "auto" is the model's own, "native" the
+        strength: the share of the estimated change: 0 gives the image, 100 the estimate, 150 is the maximum. None is
+            the model's own.
+        return_reflection: return (image without its reflection, reflection).
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1".
+        working_size: the short side in pixels of the copy that the model sees. "auto" is the model's own, "native" the
             image's.
-        plugins: packages whose networks are loaded too, such as ["mylab"], beside crrn's and those of installed
-            plug-ins.
+        plugins: further packages whose networks may be loaded, such as ["mylab"]. crrn's own and those of installed
+            plug-ins are always allowed.
 
     Raises:
-        DataError: the image is of no kind above, or the file cannot be read.
+        DataError: the image is of another kind, or the file cannot be read.
         ConfigError: the model is unknown, estimates no such layer, or a setting is out of range.
         CheckpointError: the model's file cannot be read.
 

@@ -49,16 +49,16 @@ def ship_weights(
     checkpoint: Path,
     time: str | None,
 ) -> dict[str, Any]:
-    """Write a network's weights into the package's folder, once the file is found to compute what the network does.
+    """Write a network's weights into the package's folder. The file is read back and compared with the network first.
 
     Args:
         network: the network.
-        name: what commands and `crrn.remove` call it: small letters, digits, dots and dashes.
+        name: its name in commands and in `crrn.remove`: small letters, digits, dots and dashes.
         folder: of the shipped networks.
         precision: of the weights, as of `export_network`.
         prediction: the settings that prediction uses.
-        checkpoint: where the network was read from; the run around it gives the card's facts.
-        time: how long the training took; None: as the run tells.
+        checkpoint: the file that the network was read from. Its run gives the facts of the card.
+        time: how long the training took; None: as the run says.
 
     Returns:
         The network's entry, without "about" and "default", for `write_entry`.

@@ -15,13 +15,14 @@ CUT = 0.1
 class SteadyBrightness:
     """Smooths over time what a remover does to a video's brightness and contrast.
 
-    Removers see one frame at a time, and what they do to the brightness as a whole may jump where the scene hardly
-    changes. For each channel let d = mean(I) - mean(B), the light taken away, and r = std(B) / std(I), the contrast
-    left. Both follow an exponential mean over time, d' and r', begun anew at a cut; the background becomes
+    Removers see one frame at a time. Their effect on the overall brightness may jump although the scene hardly changes.
+    For each channel let d = mean(I) - mean(B) be the light that is removed, and r = std(B) / std(I) the contrast that
+    is left. d' and r' are exponential means of d and r over time. They start anew at a cut. The background becomes
 
         B' = (B - mean(B)) r' / r + mean(I) - d'.
 
-    So a camera's own changes of exposure, which I shows, pass at once; only the remover's are slowed down. Our choice.
+    Only changes by the remover are smoothed. Changes of the camera's exposure are visible in I and pass at once. This
+    is our choice.
 
     Args:
         seconds: time constant of the means.

@@ -19,9 +19,9 @@ class Window:
     """What one tile covers along one axis.
 
     Attributes:
-        start, stop: the pixels that the remover sees; `start` divides by 32.
-        weight: for each of them the part that the tile has in the result, in [0, 1]; over all windows of an axis the
-            weights of a pixel sum to 1.
+        start, stop: the pixels that the remover sees; `start` is a multiple of 32.
+        weight: the weight of each of these pixels in the result, in [0, 1]. The weights of a pixel sum to 1 over all
+            windows of an axis.
     """
 
     start: int
@@ -43,8 +43,8 @@ class Window:
 def windows(size: int, tile: int, overlap: int) -> list[Window]:
     """Cover an axis of `size` pixels by windows of at most `tile`, neighbours sharing `overlap` or more.
 
-    Windows start on multiples of 32, as the networks' coarsest grid does, so that a pixel lies in a tile as it would
-    in the whole image. In the middle quarter of the overlap one fades into the next by a smoothstep.
+    Windows start on multiples of 32, the networks' coarsest grid. A pixel then has the same place on the grid as in the
+    whole image. In the middle quarter of the overlap, one window is blended into the next by a smoothstep.
     """
     if size <= tile:
         return [Window(0, size, torch.ones(size))]
@@ -66,8 +66,10 @@ def windows(size: int, tile: int, overlap: int) -> list[Window]:
 
 
 def tile_size(height: int, width: int, pixels: float, overlap: int) -> tuple[int, int]:
-    """The height and width of tiles of at most `pixels` pixels that cover an image with few of them; at least
-    `smallest(overlap)` each way, at most the image."""
+    """The height and width of tiles that cover an image with few of them.
+
+    A tile has at most `pixels` pixels. Its sides are at least `smallest(overlap)`, and at most the image's.
+    """
     side = max(smallest(overlap), int(math.sqrt(max(pixels, 1))) // MULTIPLE * MULTIPLE)
     rows = _evened(height, side, overlap)
     columns = max(side, int(pixels / rows) // MULTIPLE * MULTIPLE)
@@ -75,7 +77,7 @@ def tile_size(height: int, width: int, pixels: float, overlap: int) -> tuple[int
 
 
 def smallest(overlap: int) -> int:
-    """The smallest side of a tile: its overlap and as much again as makes it worth while, a multiple of 32."""
+    """The smallest side of a tile, a multiple of 32: its overlap and 192 pixels more."""
     return -(-(overlap + 6 * MULTIPLE) // MULTIPLE) * MULTIPLE
 
 

@@ -42,9 +42,9 @@ def predict_video(
 ) -> None:
     """Run a remover over a video's frames, and write the video anew with its sound copied.
 
-    The frames keep their times; they become H.264 (VP9 in .webm) of 8 bits, upright where the file asks a player to
-    turn them. `SteadyBrightness` keeps the background's brightness from flickering. At any time a few frames are in
-    memory.
+    The frames keep their times. They become H.264 (VP9 in .webm) of 8 bits. A rotation that the file asks of players is
+    applied. `SteadyBrightness` keeps the background's brightness from flickering. Only a few frames are in memory at a
+    time.
 
     Args:
         predictor: estimates the layers asked for.

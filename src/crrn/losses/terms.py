@@ -47,16 +47,17 @@ def multiscale_l1(error: Tensor) -> Tensor:
 
 
 def exclusion(background: Tensor, reflection: Tensor) -> Tensor:
-    """How much the gradients of the two layers coincide: where the background has an edge, the reflection should not.
+    """How much the gradients of the two layers coincide: at an edge of the background, the reflection should have none.
 
-    The exclusion loss of Zhang et al. (CVPR 2018), which ERRNet (Wei et al., CVPR 2019) uses too. For each image, each
-    of `EXCLUSION_SCALES` scales (2x2 means) and each direction it is the root mean square, over pixels and channels, of
+    This is the exclusion loss of Zhang et al. (CVPR 2018), which ERRNet (Wei et al., CVPR 2019) uses too. It is
+    computed for each image, each of `EXCLUSION_SCALES` scales (2x2 means) and each direction. It is the root mean
+    square, over pixels and channels, of
 
         tanh(l |dB|) tanh(|dR| / l),    l = (||dR|| / ||dB||)^(1/2)
 
-    with d forward differences; l balances layers of unequal contrast. The value is the mean over images, scales and
-    directions. Each image counts by itself, so the ranks of a distributed run agree. Ours is the small floor
-    `EXCLUSION_FLOOR` under squares and roots: a layer without edges costs 0 and has derivatives.
+    where d are forward differences and l balances layers of unequal contrast. The value is the mean over images, scales
+    and directions. Each image counts by itself, so the ranks of a distributed run agree. `EXCLUSION_FLOOR` is added
+    under squares and roots (our choice), so that a layer without edges costs 0 and has derivatives.
 
     Args:
         background: (N, C, H, W).
@@ -88,17 +89,17 @@ def _coincidence(background: Tensor, reflection: Tensor) -> Tensor:
 
 
 def reconstruction(background: Tensor, reflection: Tensor, mixture: Tensor, formation: Tensor | None) -> Tensor:
-    """Mean |I' - I|, with I' = clip(((a B)^g + R^g)^(1/g)) what the two layers form by the mixture's own formula.
+    """Mean |I' - I|, where I' = clip(((a B)^g + R^g)^(1/g)) is the mixture of the two estimated layers.
 
-    That the layers explain the photo is a loss of many works (in gamma-coded sums, such as Zhang et al., CVPR 2018, or
-    IBCLN, CVPR 2020); the formula of each mixture in place of a sum is ours. Rows without a formula count zero, with
-    the divisor of the whole batch, so that the ranks of a distributed run agree.
+    Other works use the sum of the gamma-coded layers, such as Zhang et al., CVPR 2018, and IBCLN, CVPR 2020. The
+    formula of each mixture in place of a sum is our choice. Rows without a formula are zero. The mean divides by the
+    whole batch, so that the ranks of a distributed run agree.
 
     Args:
-        background: B, (N, 3, H, W); what is below 0 counts as 0.
-        reflection: R, likewise.
+        background: B, (N, 3, H, W); values below 0 count as 0.
+        reflection: R, the same.
         mixture: I, in [0, 1].
-        formation: (N, 2), g and a of each row, NaN where there is no such formula; None: nowhere.
+        formation: (N, 2), g and a of each row, NaN in rows without a formula; None: no row has one.
 
     Returns:
         A scalar.

@@ -33,19 +33,22 @@ PAIR = ("background", "reflection")
 class ReconstructionLoss(nn.Module):
     """Weighted sum of named terms on the three layers, and of two terms on background and reflection together.
 
-    A term on a layer is "ssim" = 1 - mean SSIM (Eq. 4), "si" = 1 - mean SI (Eq. 5), "l1" = mean absolute difference,
-    "mse" = mean squared difference, "derivative_l1" or "multiscale_l1", see `TERMS`; SSIM and SI are as in
-    `crrn.image.similarity`. A weight that is absent, None or 0 leaves its term out: it is not computed. Eq. 7 is
-    background={"ssim": 0.8, "l1": 1}, reflection={"ssim": 1}, gradient={"si": 1}: gamma = 0.8 multiplies the
-    background's SSIM alone.
+    The terms on a layer are:
+
+    - "ssim": 1 - mean SSIM (Eq. 4), "si": 1 - mean SI (Eq. 5), see `crrn.image.similarity`,
+    - "l1": mean absolute difference, "mse": mean squared difference,
+    - "derivative_l1" and "multiscale_l1", see `TERMS`.
+
+    A term whose weight is absent, None or 0 is not computed. Eq. 7 is background={"ssim": 0.8, "l1": 1},
+    reflection={"ssim": 1}, gradient={"si": 1}: gamma = 0.8 multiplies only the background's SSIM.
 
     Args:
         background, reflection, gradient: weight of each term on that layer.
-        exclusion: weight of `crrn.losses.exclusion`: both layers should not have edges at the same places.
-        reconstruction: weight of `crrn.losses.reconstruction`: the layers should form the mixture.
-        terms: terms of your own by name; the weights of a layer may then name them. A term is a callable, or the full
-            name of one, such as "mylab.losses.contrast". It takes an estimate and its target, (N, C, H, W), float32,
-            and returns a scalar that is 0 where both are black. A module's parameters are not trained.
+        exclusion: weight of `crrn.losses.exclusion`, which penalises edges of both layers at the same places.
+        reconstruction: weight of `crrn.losses.reconstruction`, which compares the mixture with that of the layers.
+        terms: terms of your own by name. The weights of a layer may then name them. A term is a callable, or the full
+            name of one, such as "mylab.losses.contrast". It takes an estimate and its target, (N, C, H, W), float32.
+            It returns a scalar that is 0 where both are black. A module's parameters are not trained.
 
     Raises:
         ConfigError: a term is unknown or cannot be imported, a weight is negative or not a number, or no term is left.
@@ -92,15 +95,14 @@ class ReconstructionLoss(nn.Module):
     def forward(
         self, estimate: Layers, target: Layers, batch: Mixture | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compare estimated layers, unclipped, with their targets; in float32 (float64 if given so), also under
-        autocast.
+        """Compare estimated layers, unclipped, with their targets. In float32 also under autocast; float64 stays.
 
         Args:
             estimate: what a network returned, (N, C, H, W) each; H, W >= 11 where a term is "ssim" or "si".
             target: the true layers, of the same shapes.
-            batch: what the target was made from. In rows where its reflection is unknown, each term on the reflection
-                is 0 (SSIM and SI up to float32 rounding, 1e-7) and has no gradient; the means still divide by the
-                whole batch, so that the ranks of a distributed run agree. "reconstruction" needs it. None: the
+            batch: what the target was made from. In rows with an unknown reflection, each term on the reflection is 0
+                (SSIM and SI up to float32 rounding, 1e-7) and has no gradient. The means still divide by the whole
+                batch, so that the ranks of a distributed run agree. "reconstruction" needs the batch. None: the
                 reflection is known everywhere.
 
         Returns:
@@ -108,8 +110,8 @@ class ReconstructionLoss(nn.Module):
             and "exclusion".
 
         Raises:
-            ConfigError: a term is on a layer that the network does not estimate or the data does not give, or a term of
-                one's own returns no scalar or has no gradient.
+            ConfigError: the network or the data does not have the layer of a term, or a term of one's own returns no
+                scalar or has no gradient.
             ValueError: the loss has "reconstruction", and there is no batch.
         """
         parts: list[Tensor] = []

@@ -15,9 +15,9 @@ from crrn.mixing.operations import blurred, mean_excess
 class CEILNetMixing:
     """A blurred reflection, darkened where the sum would saturate (Fan et al., ICCV 2017).
 
-    R is blurred by a Gaussian, sigma ~ U[2, 5]; I = B + R. Where I exceeds 1 somewhere, the reflection is lowered as a
-    whole: m = 1.3 * mean of I - 1 over all values of the image above 1, R = clip(R - m), and then I = clip(B + R). The
-    blur continues the image beyond its border by reflection (our choice).
+    R is blurred by a Gaussian, sigma ~ U[2, 5], and I = B + R. If I exceeds 1 somewhere, the whole reflection is
+    lowered: R = clip(R - m). m is 1.3 times the mean of I - 1 over all values of the image above 1. Then I = clip(B +
+    R). The blur continues the image beyond its border by reflection (our choice).
 
     The targets are B and the R that was added, both in [0, 1]. ``formation`` is (1, 1).
 

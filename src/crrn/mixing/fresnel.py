@@ -14,13 +14,17 @@ from crrn.mixing.operations import power, power_
 
 
 class FresnelMixing:
-    """A pane that reflects the more, the more obliquely it is seen (Fresnel's equations; Lyu et al., NeurIPS 2019).
+    """A pane that reflects more at oblique angles (Fresnel's equations; Lyu et al., NeurIPS 2019).
 
     I = (rho R^g + (1 - rho) B^g)^(1/g). rho is the share of unpolarised light that the two surfaces of a pane reflect,
-    with all reflections between them: the mean over both polarisations of 2 r / (1 + r), with
-    r_perp = sin^2(theta - theta') / sin^2(theta + theta'), r_par = tan^2(theta - theta') / tan^2(theta + theta') and
-    sin(theta') = sin(theta) / n. The angle theta at which the pane is seen varies linearly across the image, from one
-    drawn value to another in a drawn direction.
+    with all reflections between them. It is the mean of 2 r / (1 + r) over both polarisations, with
+
+        r_perp = sin^2(theta - theta') / sin^2(theta + theta')
+        r_par = tan^2(theta - theta') / tan^2(theta + theta')
+        sin(theta') = sin(theta) / n
+
+    The pane is seen at the angle theta. It varies linearly across the image, between two drawn values, in a drawn
+    direction.
 
     The targets are ((1 - rho) B^g)^(1/g), what the camera would see without the reflection, and (rho R^g)^(1/g).
     ``formation`` is (g, 1).

@@ -24,13 +24,12 @@ class GammaMixing:
 
     Both photos are raised to g = 2.2. R is blurred by a Gaussian, whose window ends at 2 sigma. Where B + R exceeds 1
     in a channel, R is lowered in that channel: R = clip(R - u * (mean of B + R above 1, less 1)). R is then multiplied
-    by a vignette, a window of a mask that falls from 1 in its centre to exp(-9/4) in the middle of its
-    borders (the square root of a Gaussian), and I = clip((a B + R)^(1/g)).
+    by a vignette. It is a window of a mask, the square root of a Gaussian, which falls from 1 in its centre to
+    exp(-9/4) in the middle of its borders. Then I = clip((a B + R)^(1/g)).
 
-    The vignette's mask grows with the photo: its side is 2.5 times the photo's short side, or the photo's long side if
-    that is more. The published one has 560 pixels, and larger photos do not fit into it. The published code also draws
-    anew where a reflection is too weak to be seen. This is left out: it depends on pixels, and a plan is drawn without
-    them.
+    The mask grows with the photo. Its side is 2.5 times the photo's short side, or the photo's long side if that is
+    more. The published mask has 560 pixels, and larger photos do not fit into it. The published code also draws again
+    if a reflection is too weak to be seen. crrn does not: that depends on pixels, and a plan is drawn without them.
 
     The targets are B, not dimmed, and R^(1/g). ``formation`` is (g, a^(1/g)).
 

@@ -16,9 +16,9 @@ class GhostingMixing:
     """A reflection from the front and from the back of a thick pane (Shih et al., CVPR 2015; Wen et al., CVPR 2019).
 
     R is convolved with two pulses, r = beta (R + c shift(R)), and I = clip(alpha B + r). The second pulse is weaker,
-    c < 1. Light that enters a pane of thickness t and index n at the angle theta leaves it
-    t sin(2 theta) / sqrt(n^2 - sin(theta)^2) beside the first reflection (Shih et al.); thickness, angle and the
-    direction in the image are drawn uniformly. r is clipped to 1.
+    c < 1. For a pane of thickness t and index n at the angle theta, the distance of the second reflection is
+    t sin(2 theta) / sqrt(n^2 - sin(theta)^2) (Shih et al.). Thickness, angle and the direction in the image are drawn
+    uniformly. r is clipped to 1.
 
     The targets are B, not dimmed, and r with both images. ``formation`` is (1, alpha).
 

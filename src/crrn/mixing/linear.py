@@ -21,13 +21,13 @@ class LinearMixing:
     - a gain for all channels and one for each,
     - a soft region: r times sigmoid(k (f - q)), f a field of 5x5 normal numbers enlarged by bicubic interpolation.
 
-    Blur, ghost and region are each there in a share of the mixtures only. All ranges are drawn from uniformly. r is
-    clipped to [0, 1].
+    Blur, ghost and region each occur in a share of the mixtures. All ranges are drawn from uniformly. r is clipped to
+    [0, 1].
 
     Lengths are pixels at a short side of 224 and grow in proportion with the image's short side.
 
-    The targets are b^(1/g), what the camera would see without the reflection, and r^(1/g). The background stays dimmed,
-    so that no network learns to brighten photos. ``formation`` is (g, 1).
+    The targets are b^(1/g), the camera's view without the reflection, and r^(1/g). The background stays dimmed, so that
+    a network does not learn to brighten photos. ``formation`` is (g, 1).
 
     Args:
         gamma: range of g.

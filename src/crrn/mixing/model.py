@@ -41,8 +41,8 @@ class Mixture(NamedTuple):
         reflection: R, the target of the reflection estimate; zeros in rows where it is unknown.
         reflection_known: (N,) bool, whether the reflection is known; it is not in real pairs without that layer. None:
             known in all rows.
-        formation: (N, 2), gamma g and background gain a of I = clip(((a B)^g + R^g)^(1/g)); NaN in rows where no such
-            formula holds, None where it holds in no row.
+        formation: (N, 2), gamma g and background gain a of I = clip(((a B)^g + R^g)^(1/g)). NaN in rows without such a
+            formula; None if no row has one.
     """
 
     mixture: Tensor

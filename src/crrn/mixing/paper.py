@@ -14,9 +14,9 @@ from crrn.mixing.model import Drawn, Mixture, Parameters, checked_range, formati
 class PaperMixing:
     """I = clip(alpha * B + beta * R), alpha ~ U[0.8, 1], beta ~ U[0.1, 0.5] (the paper, section 3.1).
 
-    The target of the background is B, unscaled. The target of the reflection is beta * R, what is visible of it in the
-    mixture (our choice; the paper leaves it open), or R as captured. ``formation`` is (1, alpha); with R as captured it
-    is None, as alpha and the targets do not explain I.
+    The target of the background is B, unscaled. The target of the reflection is beta * R, its visible part (our choice;
+    the paper does not say), or R as captured. ``formation`` is (1, alpha). With R as captured it is None, because alpha
+    and the targets do not give I.
 
     Args:
         alpha: range of the background's weight.

@@ -17,10 +17,10 @@ from crrn.mixing.operations import blurred, mean_excess
 class ScreenMixing:
     """A blurred reflection, by the screen blend of photo editors or by a sum (DSRNet: Hu and Guo, ICCV 2023).
 
-    R is blurred by a Gaussian. With b = alpha B and r = beta R, a share of the mixtures is screened,
-    I = b + r - b r, which never saturates. The others are summed as CEILNet does: where b + r exceeds 1 somewhere, r is
-    lowered as a whole, r = clip(r - 1.3 * (mean of b + r above 1, less 1)), and I = clip(b + r). The blur continues the
-    image beyond its border by reflection (our choice).
+    R is blurred by a Gaussian. Let b = alpha B and r = beta R. A share of the mixtures is screened: I = b + r - b r,
+    which never saturates. The others are summed as in CEILNet. If b + r exceeds 1 somewhere, all of r is lowered:
+    r = clip(r - 1.3 * (mean of b + r above 1, less 1)). Then I = clip(b + r). The blur continues the image beyond its
+    border by reflection (our choice).
 
     The targets are B, not dimmed, and r. ``formation`` is (1, alpha) in the summed mixtures and NaN in the others.
 

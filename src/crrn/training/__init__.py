@@ -1,4 +1,4 @@
-"""Training: the LightningModule, the stages of a run, its callbacks, and all that is written on the way."""
+"""Training: the LightningModule, the stages of a run, its callbacks, and the files that a run writes."""
 
 from crrn.training.budget import Budget
 from crrn.training.callbacks import Logging, standard_callbacks

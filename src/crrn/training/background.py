@@ -1,4 +1,4 @@
-"""Work beside the training: values that come from the device later, and a thread that writes them."""
+"""Work beside the training: values that are read from the device later, and a thread that writes them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import Tensor
 
 
 class Background(Callback):
-    """Does work in one thread, in the order in which it was given; it is finished before the loggers are closed.
+    """Does work in one thread, in the given order. All work is finished before the loggers are closed.
 
-    What failed comes up in the training's thread, at the next piece of work or at the end. Nothing is done after a
-    failure: a checkpoint never follows curves that were not written.
+    An error is raised in the training's thread, at the next piece of work or at the end. After an error no further work
+    is done, so that a checkpoint never follows metrics that were not written.
     """
 
     def __init__(self) -> None:

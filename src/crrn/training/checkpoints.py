@@ -1,4 +1,4 @@
-"""Checkpoints: when they are written, and that they are never torn."""
+"""Checkpoints: when they are written, and how each is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ HANDED_OVER = ".temp.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs, then renames; loads tensors and plain values only. The ``last.ckpt`` that was
-    there becomes ``previous.ckpt`` only when the new one is complete, so at each moment one of the two is whole.
+    """Writes a new file beside the target, syncs it, then renames it. Loads only tensors and plain values.
 
-    Lightning's own writer goes through the system's temporary folder, which on another disk is a copy and can be torn.
+    An earlier ``last.ckpt`` becomes ``previous.ckpt`` only after the new one is complete. So one of them is always
+    complete. Lightning's own writer uses the system's temporary folder. On another disk, that is a copy that a kill can
+    leave incomplete.
 
     Args:
-        background: does the work from a copy of the checkpoint, which is taken at once; None: it is done at once.
+        background: writes a copy of the checkpoint, which is taken at once; None: the caller's thread writes.
     """
 
     def __init__(self, background: Background | None = None) -> None:
@@ -97,9 +98,9 @@ def _no_counts(value: Any, place: str) -> str:
 class Checkpoints(Checkpoint):
     """Keeps ``last.ckpt``, the one before it as ``previous.ckpt``, and ``best.ckpt`` by the stage's monitored metric.
 
-    Written at the end of each epoch, after its validation, and within epochs as often as it says. A copy is taken at
-    once and written beside the training, after the curves that precede it: what a resumed run reads back is complete
-    up to its checkpoint.
+    They are written at the end of each epoch, after its validation, and within epochs as often as the arguments say. A
+    copy is taken at once. It is written beside the training, after the metrics before it. The metrics that a resumed
+    run reads are therefore complete up to its checkpoint.
 
     Args:
         every_n_steps: optimizer steps between checkpoints within an epoch; None: as many as take ``every_n_minutes``.

@@ -54,12 +54,15 @@ class Counters:
             self._operations += len(images) * self._flops(height, width)
 
     def row(self, device: torch.device, waited: float) -> dict[str, float]:
-        """The values since the last row, which begin anew.
+        """The values since the last row. The counters then start again.
 
         Returns:
-            ``samples_per_second`` over all devices; ``waiting_share``, of the time, for input; ``memory_gb``, the most
-            that was held so far, on the GPU or in the process; and ``peak_share``, of what a matrix product reaches on
-            the device, where both are known. All with the prefix ``speed/``.
+            With the prefix ``speed/``:
+
+            - ``samples_per_second``, over all devices,
+            - ``waiting_share``, the share of the time that was spent waiting for input,
+            - ``memory_gb``, the peak so far, of the GPU or of the process,
+            - ``peak_share``, the share of the rate of a matrix product on the device, if both are known.
         """
         elapsed = time.perf_counter() - self._since
         memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()

@@ -32,9 +32,9 @@ CURVES = "metrics.csv"
 
 
 class CsvCurves(Logger):
-    """Writes ``metrics.csv``, one row a step, into the stage's folder; goes on with the file of an interrupted run.
+    """Writes ``metrics.csv`` into the stage's folder, one row a step. Continues the file of an interrupted run.
 
-    Lightning's own CSV logger deletes the file that it finds, so a resumed run would lose its past.
+    Lightning's own CSV logger deletes an existing file, so a resumed run would lose its earlier rows.
 
     Args:
         folder: the stage's folder.
@@ -126,13 +126,13 @@ class CsvCurves(Logger):
 class Curves(Callback):
     """Sends the loss terms every ``every_n_steps`` optimizer steps, and each validation, to all loggers.
 
-    It does so itself rather than through ``LightningModule.log``: Lightning logs a step after the hook in which
-    checkpoints are written, so a run killed in between would lose that row. The terms are read from the device and
-    written beside the training, which does not wait for them.
+    It does not use ``LightningModule.log``. Lightning logs a step after the hook in which checkpoints are written, so a
+    run that is killed in between would lose that row. The terms are read from the device and written beside the
+    training, which does not wait for them.
 
     Columns: ``train/<term>``, ``train/learning_rate``, ``speed/...`` of :mod:`crrn.training.counters`, and the metrics
-    of :mod:`crrn.training.validation`; ``epoch`` counts from 0. Loss terms are means over the step's mixtures, on all
-    devices and of all batches whose gradients are accumulated.
+    of :mod:`crrn.training.validation`. ``epoch`` counts from 0. Loss terms are means over the step's mixtures, over all
+    devices and all batches whose gradients are accumulated.
 
     Args:
         every_n_steps: optimizer steps between two rows.

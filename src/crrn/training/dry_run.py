@@ -45,7 +45,7 @@ def show_budget(
     compile: bool,
     budget: Budget,
 ) -> dict[str, Stage]:
-    """Measures steps as a run would, prints what was found, and gives the stages with the lengths that follow.
+    """Measures steps as a run would, and prints the result. Returns the stages with the lengths that follow.
 
     Raises:
         ConfigError: the budget is too short.
@@ -125,11 +125,11 @@ def forward_flops(net: nn.Module, height: int, width: int) -> int:
 
 
 def training_memory(net: nn.Module, loss: ReconstructionLoss, batch_size: int, height: int, width: int) -> int:
-    """Bytes that a training step holds at the end of its forward pass: weights, the gradient and two moments of each
-    that is trained, and the tensors that autograd keeps for the backward pass. A lower bound of what a device needs.
+    """Bytes that a training step holds at the end of its forward pass: a lower bound of what a device needs.
 
-    What autograd keeps is counted, each storage once, in a real pass of two small mixtures on the CPU, and grows with
-    the number of mixtures and of pixels.
+    These are the weights, the gradient and two moments of each trained weight, and the tensors that autograd keeps for
+    the backward pass. The latter are counted in a real pass of two small mixtures on the CPU, each storage once. They
+    grow in proportion to the number of mixtures and of pixels.
     """
     held: dict[int, Tensor] = {}
 

@@ -13,12 +13,12 @@ from crrn.training.validation import lower_is_better
 class Patience(EarlyStopping):
     """Lightning's early stopping, after ``validations`` in a row without a better value of the monitored metric.
 
-    What it counted is in each checkpoint. So a resumed stage ends where an uninterrupted one does; also one that was
-    killed when it was to end, which Lightning's own would train for a further epoch.
+    Its counts are in each checkpoint. A resumed stage therefore ends at the same epoch as an uninterrupted one. This
+    includes a stage that was killed just before it ended, which Lightning's own would train for a further epoch.
 
     Args:
         monitor: the stage's monitored metric.
-        validations: how many may bring no improvement.
+        validations: the allowed number of validations without an improvement.
     """
 
     def __init__(self, monitor: str, validations: int) -> None:

@@ -15,15 +15,15 @@ from crrn.private import copy_all
 
 
 class EMA(Callback):
-    """Averages weights and batch statistics after each optimizer step, with decay ``min(decay, (1 + n) / (10 + n))`` at
-    the n-th update.
+    """Averages weights and batch statistics after each optimizer step.
 
-    The average lives on the module's device, and no update waits for the device; Lightning's own averaging and torch's
-    ``AveragedModel`` read their counter of updates there. A validation sees the average. A checkpoint has it as
-    ``state_dict``, and the weights that are trained as ``current_model_state``.
+    The decay at the n-th update is ``min(decay, (1 + n) / (10 + n))``. With this warm-up, short runs profit too: with a
+    constant 0.999, the average would still contain a third of the initial weights after 1,000 steps. This is our
+    choice; the paper does not average.
 
-    The warm-up lets short runs profit too: a constant 0.999 would still hold a third of the initial weights after 1,000
-    steps. Our choice; the paper does not average.
+    The average is on the module's device, and no update waits for the device. (Lightning's own averaging and torch's
+    ``AveragedModel`` read their counter of updates from it.) A validation uses the average. A checkpoint has it as
+    ``state_dict``, and the trained weights as ``current_model_state``.
 
     Args:
         decay: between 0 and 1.

@@ -1,6 +1,6 @@
-"""Guards: what a run does when a loss is not a number, memory or the disk is full, a worker dies, or it is to stop.
+"""Guards: what a run does if a loss is not a number, memory or disk is full, a worker dies, or it is stopped.
 
-Each ends in one clear sentence, with the last checkpoint intact.
+In each case the run ends with one sentence, and the last checkpoint is intact.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class NonFiniteLoss(RuntimeError):
 
 
 class NonFinite:
-    """What happens at an optimizer step whose loss or gradient is infinite or not a number on any device.
+    """Handles optimizer steps whose loss or gradient is infinite or not a number on any device.
 
-    Such a step is left out as a whole, with all batches whose gradients it accumulates: weights, momenta and batch
-    statistics stay as they were. This happens on the device; what was found is read on the host `LATER` steps later
-    (on a CPU at once). Then the run ends ("stop"), or the step is counted and the schedule goes on ("skip").
+    Such a step changes nothing: weights, momenta and batch statistics stay as they were. This includes all batches
+    whose gradients it accumulates. The check runs on the device. The host reads its result `LATER` steps later (on a
+    CPU at once). Then the run ends ("stop"), or the step is counted and the schedule goes on ("skip").
 
-    With 16-mixed the gradient scaler leaves steps out whose gradients overflow, as it lowers its scale; only losses
-    are looked at here.
+    With 16-mixed, the gradient scaler skips steps whose gradients overflow and lowers its scale. Only losses are
+    checked here.
 
     Args:
         policy: "stop" or "skip".

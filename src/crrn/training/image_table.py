@@ -25,10 +25,11 @@ PICTURES = ("mixture", "estimate", "truth")
 
 
 class ImageTable(Callback):
-    """Sends W&B a table of each set after a stage's last validation: a row for each mixture, with the pictures of
-    mixture, estimate and truth, the metrics of the estimate and of the identity, and the background's gains.
+    """Sends W&B a table of each validation set after a stage's last validation.
 
-    The layer is the background, or the gradient where only that is estimated. Does nothing without W&B.
+    A row has the pictures of mixture, estimate and truth, the metrics of the estimate and of the identity, and the
+    gains of the background. The layer is the background, or the gradient if the network estimates only that. Without
+    W&B this callback does nothing.
     """
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

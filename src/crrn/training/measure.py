@@ -52,15 +52,15 @@ clock = time.monotonic
 class Stopwatch(Callback):
     """Times batches and the end of an epoch, then ends the training.
 
-    A first round of batches loads libraries and takes memory. A second one says how many more are measured, which the
-    first process decides for all.
+    The first round of batches loads libraries and takes memory. From the second round, the first process decides for
+    all how many more batches are measured.
 
     Args:
-        sizes: how many sizes of batches there are, which take turns.
+        sizes: the number of batch sizes, which take turns.
         seconds: how long to measure.
-        path: where the first process writes what it found, as JSON: the seconds of a ``batch`` and of the
-            ``validation``, the number of ``batches``, and ``idle``, the seconds between the starts of the fit and of
-            the training, in which photos are read that are kept.
+        path: the JSON file that the first process writes. It has the seconds of a ``batch`` and of the ``validation``
+            and the number of ``batches``. ``idle`` has the seconds from the start of the fit to the start of the
+            training, in which photos for the cache are read.
     """
 
     def __init__(self, sizes: int, seconds: float, path: Path) -> None:

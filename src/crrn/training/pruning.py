@@ -13,8 +13,9 @@ from crrn.training.stage_training import StageTraining
 
 
 class Pruning(Callback):
-    """Reports the monitored metric after each validation of the run's last stage, and gives the run up where its best
-    so far is below the median of the study's complete trials at that epoch.
+    """Reports the monitored metric after each validation of the run's last stage, and stops bad runs.
+
+    A run is stopped if its best value so far is below the median of the study's complete trials at that epoch.
 
     Args:
         study: the study's name.

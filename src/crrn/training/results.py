@@ -29,11 +29,10 @@ RESULTS = {"last": LAST, "best": BEST}
 
 
 def take_result(module: StageTraining, folder: Path, result: str = "last") -> dict[str, float]:
-    """Puts the stage's final weights into its network and returns their validation metrics, both from its last or its
-    best checkpoint.
+    """Puts the stage's final weights into its network and returns their validation metrics.
 
-    The checkpoint, not the trainer's memory, is the result: it holds the averaged weights where averaging is on, and
-    it is the same whether or not the run was stopped after its last step.
+    Both are read from the last or the best checkpoint, not from the trainer's memory. The checkpoint has the averaged
+    weights if averaging is on, and is the same if the run was stopped after its last step.
 
     Raises:
         CheckpointError: there is no best checkpoint, as no validation gave a number.

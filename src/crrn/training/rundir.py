@@ -1,4 +1,4 @@
-"""The run directory: one folder that holds all of a run, and from which the run can go on.
+"""The run directory: one folder with everything about a run, from which the run can be resumed.
 
 runs/NAME/
   config.yaml          the resolved config of the first start
@@ -46,20 +46,20 @@ class RunDirectory:
 
     Args:
         path: the run's folder.
-        resume: None starts a new run, "auto" goes on where this directory's run stopped (or starts it), a path goes
-            on with the run directory or the checkpoint given.
+        resume: None starts a new run. "auto" resumes the run of this directory, or starts it. A path resumes the run
+            directory or the checkpoint given.
         config: the resolved config, plain values.
         config_yaml: the same as text.
-        writes: whether this process owns the directory; the other ranks of a run on several devices only read it.
+        writes: whether this process owns the directory. The other ranks of a run on several devices only read it.
 
     Raises:
         RunError: the folder holds a run and ``resume`` is None, or another process is writing it.
         CheckpointError: ``resume`` names something that is not there.
 
     Attributes:
-        known: what ``run.json`` said when the directory was opened; None where no run has begun.
-        config: the resolved config, with what the run settled itself.
-        settled: the settings that the run settled itself, by their dotted names; None where there are none.
+        known: the content of ``run.json`` when the directory was opened; None if no run has begun.
+        config: the resolved config, with the settings that the run has fixed itself.
+        settled: the settings that the run has fixed itself, by their dotted names; None if there are none.
     """
 
     def __init__(
@@ -121,8 +121,9 @@ class RunDirectory:
         return self.checkpoint if self.checkpoint and self.checkpoint.parent.name == stage else None
 
     def _read(self) -> dict[str, Any] | None:
-        """What ``run.json`` says, or None where no run has begun: a start that ended before its first step, such as one
-        with a wrong setting, leaves nothing to go on with.
+        """The content of ``run.json``, or None if no run has begun.
+
+        A start that ended before its first step, such as one with a wrong setting, leaves nothing to resume.
         """
         path = self.path / "run.json"
         if not path.exists() or not any(self.path.glob("*/metrics.csv")):

@@ -1,6 +1,6 @@
-"""Learning-rate schedules, stepped once per optimizer step; each is a thin face of torch's schedulers.
+"""Learning-rate schedules, stepped once per optimizer step, made of torch's schedulers.
 
-All are written in shares of their stage, so that they fit a stage of any length.
+All lengths are shares of the stage, so that a schedule fits a stage of any length.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class Schedule(Protocol):
 def multistep(
     optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, milestones: Sequence[float] = (), factor: float = 0.1
 ) -> LRScheduler:
-    """Multiplies the learning rate by ``factor`` at each milestone, a share of the stage (paper: after 50 of 80 epochs,
-    .625, from 1e-4 to 1e-5).
+    """Multiplies the learning rate by ``factor`` at each milestone.
+
+    Milestones are shares of the stage. The paper's is 0.625: after 50 of 80 epochs, from 1e-4 to 1e-5.
 
     Raises:
         ConfigError: a milestone is not a share between 0 and 1.
@@ -45,8 +46,9 @@ def multistep(
 def one_cycle(
     optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warm_up: float = 0.1, final_fraction: float = 0.01
 ) -> LRScheduler:
-    """Rises over the first ``warm_up`` share of the stage to the stage's rate, then falls by a cosine (our choice,
-    for short runs).
+    """Rises to the stage's rate over the first ``warm_up`` share of the stage, then falls by a cosine.
+
+    Our choice, for short runs.
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(
@@ -61,8 +63,9 @@ def one_cycle(
 
 
 def cosine(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warm_up: float = 0.05) -> LRScheduler:
-    """Rises linearly over the first ``warm_up`` share of the stage to the stage's rate, then falls to zero by half a
-    cosine (Loshchilov and Hutter, ICLR 2017, without restarts).
+    """Rises linearly to the stage's rate over the first ``warm_up`` share of the stage, then falls to zero by a cosine.
+
+    Loshchilov and Hutter, ICLR 2017, without restarts.
 
     Raises:
         ConfigError: ``warm_up`` is not a share of the stage.

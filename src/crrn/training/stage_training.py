@@ -1,7 +1,7 @@
 """The LightningModule that trains any stage of any network.
 
-It is thin: the network, the loss and the data are made elsewhere; it only says what one training step and one
-validation step are, and which weights the optimizer may touch.
+The network, the loss and the data are made elsewhere. This module defines one training step, one validation step, and
+which weights the optimizer changes.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from crrn.training.validation import SETS, Validation, refuse_unknown_metric
 class StageTraining(L.LightningModule):
     """One stage: one training step, one validation step, the optimizer.
 
-    Every parameter of ``net`` is trained but those that the optimizer freezes. Nothing else exists in the module, so a
-    stage that trains a part of a larger network is given that part.
+    All parameters of ``net`` are trained, except those that the optimizer freezes. A stage that trains a part of a
+    larger network gets only that part.
 
     Args:
-        net: what is trained.
+        net: the network or part to train.
         loss: the weighted terms.
-        optimizer: which parameters it trains, and how.
+        optimizer: which parameters are trained, and how.
         learning_rate: the peak learning rate.
         schedule: called as ``schedule(optimizer, steps_per_epoch=..., epochs=...)``; steps once per optimizer step.
-        monitor: the validation metric by which ``best.ckpt`` is chosen, such as "val/background_psnr" or
-            "pairs/harm_rate", see :mod:`crrn.training.validation`; None: the network's own.
+        monitor: the validation metric that chooses ``best.ckpt``, such as "val/background_psnr" or "pairs/harm_rate",
+            see :mod:`crrn.training.validation`; None: the network's own.
         non_finite: "stop" or "skip", see :class:`crrn.training.guards.NonFinite`.
-        name: the stage's name: its folder in the run directory and its prefix in the curves.
-        prefix: the name of ``net`` in the network that it is a part of; empty where it is the network.
-        compile: whether a training step's forward pass and loss are compiled to one graph for each shape of batch.
+        name: the stage's name, which is also its folder in the run directory and its prefix in the logs.
+        prefix: the name of ``net`` in the larger network; empty if it is the whole network.
+        compile: compile the forward pass and the loss of a training step to one graph for each shape of batch.
 
     Raises:
         ConfigError: a setting does not fit the network, or nothing is left to train.

@@ -122,8 +122,8 @@ def train_stages(
 ) -> dict[str, float]:
     """Trains ``net`` through ``stages`` in place and writes all results into the run directory.
 
-    A stage whose ``weights.safetensors`` is there is complete and is not trained again; one with checkpoints goes on
-    from the newest whole one.
+    A stage with ``weights.safetensors`` is complete and is not trained again. A stage with checkpoints is resumed from
+    the newest complete one.
 
     Args:
         net: any network, see :mod:`crrn.nets.network`. It has a record.
@@ -134,22 +134,22 @@ def train_stages(
         run: an open run directory.
         callbacks: makes the callbacks of each stage; None: `standard_callbacks`.
         loggers: further loggers, each called with the stage's name, its folder and the run's config.
-        init: weights to begin with, see :func:`crrn.nets.initial.load_initial`. A stage before the last is left out
-            where a file gives the weights of its part. A resumed run keeps what it began with.
+        init: initial weights, see :func:`crrn.nets.initial.load_initial`. A stage before the last is left out if a file
+            gives the weights of its part. A resumed run keeps its initial weights.
         non_finite: "stop" at a loss that is not finite, or "skip" the step and count it.
         last_callbacks: further callbacks of the last stage.
         compile: whether each training step's forward pass and loss are compiled.
-        budget: the time that the run may take. Steps are measured, and the stages' epochs and the samples of an epoch
-            follow; a resumed run keeps those that its record has.
+        budget: the time that the run may take. The stages' epochs and the samples of an epoch follow from measured
+            steps. A resumed run keeps the lengths in its record.
 
     Returns:
         The validation metrics of the last stage's result, such as ``val/background_ssim``.
 
     Raises:
-        ConfigError: a stage, ``init`` or the optimizer does not fit the network, a stage monitors pairs that the data
-            does not have, or the budget is too short.
+        ConfigError: a stage, ``init`` or the optimizer does not fit the network; a stage monitors pairs that the data
+            does not have; the budget is too short.
         WeightsError: a file of ``init`` is missing or does not fit.
-        CheckpointError: the run is to go back to a checkpoint before stages that have begun.
+        CheckpointError: ``resume`` names a checkpoint of a stage, and later stages have begun.
     """
     keep_freed_memory()
     modules = stage_modules(net, stages, data, optimizer, init, non_finite, compile)
@@ -229,8 +229,8 @@ def settle_lengths(
     run: RunDirectory,
     budget: Budget | None,
 ) -> Mapping[str, Stage]:
-    """The stages with the lengths of the run's record, or those that a budget gives, which then stand there; sets the
-    data's samples of an epoch.
+    """The stages with the lengths in the run's record. If the record has none, a budget gives them and they are
+    recorded. Sets the data's samples of an epoch.
 
     Raises:
         ConfigError: the budget is too short, or the run began without it or with other stages.

@@ -1,4 +1,4 @@
-"""The table at the end of a run: what the network gained over the identity, on screen and in the run directory."""
+"""The table at the end of a run, on screen and in the run directory: the network's metrics beside the identity's."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ HEADINGS = dict(zip(SETS, ("Held-out mixtures", "Held-out pairs"), strict=True))
 
 
 def summary_rows(metrics: Mapping[str, float], prefix: str = SETS[0]) -> list[list[str]]:
-    """The table's rows for one validation set: layer, then its metrics; the estimated background's row is followed by
-    its gains over the identity.
+    """The table's rows for one validation set: a layer and its metrics. The gains over the identity follow the row of
+    the estimated background.
     """
     rows = []
     for label, row in ROWS:
@@ -52,13 +52,13 @@ def summary_rows(metrics: Mapping[str, float], prefix: str = SETS[0]) -> list[li
 
 
 def harm_line(metrics: Mapping[str, float], prefix: str) -> str | None:
-    """What share of the images became worse, as a sentence; None where it is not known."""
+    """The share of the images that became worse, as a sentence; None if it is not known."""
     rate = metrics.get(f"{prefix}/{HARM_RATE}")
     return None if rate is None else f"Harm rate: {rate:.1%} of the images became worse than their input."
 
 
 def speed_lines(folder: Path, stages: Sequence[str]) -> list[str]:
-    """How fast each stage was and what it used of the machine, as a sentence: medians over the rows of its curves."""
+    """The speed of each stage and its use of the machine, as a sentence: medians over the rows of metrics.csv."""
     lines = []
     for stage in stages:
         path = folder / stage / CURVES

@@ -1,4 +1,4 @@
-"""What a person sees while a stage trains: a progress bar in a terminal, and a line for each validation everywhere."""
+"""The terminal's output while a stage trains: a progress bar if there is a terminal, and a line for each validation."""
 
 from __future__ import annotations
 
@@ -76,8 +76,9 @@ class CurrentStdout:
 
 
 def print_log_above_bar() -> None:
-    """Lets log lines pass through the stdout that rich puts in place while a bar is shown: written straight to the
-    terminal, they would land in the middle of the bar.
+    """Sends log lines through the stdout that rich replaces while a bar is shown.
+
+    Written straight to the terminal, they would appear in the middle of the bar.
     """
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
@@ -85,9 +86,9 @@ def print_log_above_bar() -> None:
 
 
 class ProgressLines(Callback):
-    """Prints a line after each validation, beside the identity's, with the time that the stage still needs.
+    """Prints a line after each validation, with the metrics, those of the identity, and the time left in the stage.
 
-    Where there is no progress bar to look at, a line a minute says that and how the training goes.
+    Without a progress bar, a line a minute shows the progress.
     """
 
     HEARTBEAT = 60.0

@@ -106,8 +106,10 @@ def open_trainer(factory: TrainerFactory, fused: bool = False, **settings: Any) 
 
 
 def cluster() -> list[SLURMEnvironment]:
-    """A plugin of Lightning's trainer where SLURM starts the processes, as it would choose itself, but without its own
-    way to resume after SLURM's warning: that takes one stage's checkpoint for the next one's.
+    """The SLURM plugin of Lightning's trainer, if SLURM starts the processes.
+
+    Lightning would choose it itself, but with its own way of resuming after SLURM's warning. That way would load one
+    stage's checkpoint into the next stage.
     """
     by_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
     return [SLURMEnvironment(auto_requeue=False)] if by_slurm else []

@@ -1,8 +1,8 @@
-"""What a stage's validation measures, under which names, and which of it a monitor can be.
+"""The metrics of a stage's validation, and their names. `monitor` can be any of them.
 
-There are two sets: held-out mixtures (``val/...``) and, where the data has pairs, held-out scenes of them
-(``pairs/...``). Both have ``<row>_<metric>``, such as ``val/background_ssim`` beside ``val/identity_background_ssim``,
-and for the background the gain over the identity, such as ``pairs/matched_gain_psnr`` and ``pairs/harm_rate``.
+There are two sets: held-out mixtures (``val/...``) and, if the data has pairs, held-out scenes of them (``pairs/...``).
+Both have ``<row>_<metric>``, such as ``val/background_ssim`` and ``val/identity_background_ssim``. For the background,
+they also have the gain over the identity, such as ``pairs/matched_gain_psnr`` and ``pairs/harm_rate``.
 """
 
 from __future__ import annotations

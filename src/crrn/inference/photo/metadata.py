@@ -100,8 +100,9 @@ def read_xmp(image: Image.Image) -> bytes | None:
 
 
 def clean_xmp(packet: bytes) -> bytes:
-    """An XMP packet without thumbnails and other embedded data, and without what it says of the pixels' orientation
-    and size and of pictures beside this one.
+    """An XMP packet without embedded data, such as thumbnails.
+
+    Entries on the orientation and the size of the pixels, and on other pictures in the file, are left out too.
 
     Args:
         packet: RDF in XML, UTF-8.

@@ -22,12 +22,13 @@ class Photo:
         pixels: (H, W, 3) RGB or (H, W) grey, uint8 or uint16, as the file holds them.
         alpha: (H, W) of the same type, or None.
         icc: the colour profile, or None. The pixels stay in its colours: nothing is converted.
-        exif: the EXIF block, "Exif\\0\\0" first, or None. Its orientation is normal, as the pixels are turned already;
-            the thumbnail, which would still show the reflection, is left out.
-        xmp: the XMP packet, or None, without thumbnails and what it says of other pictures and of the orientation.
-        dpi: pixels per inch along x and y, where the file says so outside of EXIF; None elsewhere.
+        exif: the EXIF block, "Exif\\0\\0" first, or None. Its orientation is normal, because the pixels are already
+        turned.
+            Its thumbnail is left out, because it would still show the reflection.
+        xmp: the XMP packet, or None. Thumbnails, other pictures and the orientation are left out.
+        dpi: pixels per inch along x and y, if the file has them outside of EXIF; otherwise None.
         format: "JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF" or "HEIF".
-        lossless: whether the format, as this file uses it, keeps every pixel.
+        lossless: whether this file's format keeps every pixel.
     """
 
     pixels: NDArray[Any]
