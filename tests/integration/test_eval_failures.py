@@ -102,7 +102,7 @@ def test_a_large_case_fails_within_the_limit_and_passes_with_more(
     assert evaluate("protocol=[native]", "cases=0").status == 0
     assert not any(row["problem"] for row in table(tmp_path, "native", "identity"))
     refused = evaluate("memory=0")
-    assert refused.status == 1 and "memory=0 is no limit" in refused.err
+    assert refused.status == 1 and "memory=0 is not a valid limit" in refused.err
 
 
 def test_networks_go_in_tiles_where_solvers_are_refused(pairs: Path) -> None:

@@ -318,7 +318,7 @@ def test_a_wrong_part_of_a_training_is_said_in_one_sentence(
         (["protocol.tint.metrics=[tint]"], ["protocol.tint.metrics: ['tint']", "_target_: CLASS"]),
         (
             ["protocol.tint.metrics=[{_target_:mylab.removers.Dehaze}]"],
-            ["Dehaze() is no metric"],
+            ["Dehaze() is not a metric"],
         ),
     ],
 )

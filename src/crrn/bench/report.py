@@ -143,4 +143,4 @@ def read(path: Path) -> list[Line]:
     except OSError as error:
         raise RunError(f"compare={path} cannot be read: {error.strerror}; give a {METRICS} of this command.") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"compare={path} is no result of this command; give one of its {METRICS}.") from error
+        raise RunError(f"compare={path} is not a result of this command; give one of its {METRICS}.") from error

@@ -35,7 +35,7 @@ def bench(
     if repetitions < 1 or seconds <= 0:
         raise ConfigError(f"repetitions={repetitions} and seconds={seconds:g} must be 1 or more, and above 0.")
     if threads is not None and threads < 1:
-        raise ConfigError(f"threads={threads} is no number of threads: give 1 or more, or null for one a core.")
+        raise ConfigError(f"threads={threads} is not a number of threads: give 1 or more, or null for one a core.")
     suite = {name: sized(name, node, toy) for name, node in suite.items()}
 
     import torch

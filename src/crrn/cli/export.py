@@ -31,7 +31,7 @@ def export(
     if not checkpoint:
         raise ConfigError("Give the trained network: checkpoint=runs/NAME, or a .safetensors or .ckpt file.")
     if push is not None and push.count("/") != 1:
-        raise ConfigError(f"push={push} is no name on the hub: give OWNER/NAME.")
+        raise ConfigError(f"push={push} is not a name on the hub: give OWNER/NAME.")
 
     import crrn
     from crrn.files import write_atomically

@@ -57,7 +57,7 @@ def predict_all(
     if not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ConfigError(f"quality={quality} is out of range: give 1 to 100.")
     if not isinstance(max_megapixels, int | float) or not max_megapixels > 0:
-        raise ConfigError(f"max_megapixels={max_megapixels} is no limit: give a positive number.")
+        raise ConfigError(f"max_megapixels={max_megapixels} is not a valid limit: give a positive number.")
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output={output} is a file: give a folder.")

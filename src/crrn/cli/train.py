@@ -183,10 +183,14 @@ def train(
         check_targets(node, key)
     for key, node in callbacks.items():
         if not (node is None or (isinstance(node, dict) and "_target_" in node)):
-            raise ConfigError(f"callbacks.{key} is no callback: give callbacks.{key}._target_=CLASS, or null for none.")
+            raise ConfigError(
+                f"callbacks.{key} is not a callback: give callbacks.{key}._target_=CLASS, or null for none."
+            )
     for key, node in logger.items():
         if not (isinstance(node, dict) and "_target_" in node):
-            raise ConfigError(f"logger.{key} is no logger; choose logger=wandb, logger=tensorboard or logger=mlflow.")
+            raise ConfigError(
+                f"logger.{key} is not a logger; choose logger=wandb, logger=tensorboard or logger=mlflow."
+            )
 
     import lightning.pytorch as L
     import torch
@@ -205,7 +209,7 @@ def train(
     torch.set_flush_denormal(True)
     use_tf32(tf32)
     if not (isinstance(seed, int) and 0 <= seed < 2**32):
-        raise ConfigError(f"seed={seed} is no seed: give a whole number from 0 to {2**32 - 1}.")
+        raise ConfigError(f"seed={seed} is not a valid seed: give a whole number from 0 to {2**32 - 1}.")
     L.seed_everything(seed, verbose=False)
 
     build(logging, "logging")

@@ -95,9 +95,9 @@ def find_pairs(places: Sequence[Any], scene_pattern: str = SCENE_PATTERN) -> Pai
     """The pairs of some folders, sources or benchmarks.
 
     Args:
-        places: paths of folders that hold, at their root or up to four levels below it, folders of pairs (``blended``
-            and ``transmission_layer``, or another of the names of `PAIR_FOLDERS`), `PairSource` or `Benchmark` objects.
-        scene_pattern: see `crrn.data.settings.Sources`; the pairs of a source have their scenes already.
+        places: paths of folders, `PairSource` or `Benchmark` objects. A folder has folders of pairs, at its root or up
+            to four levels below it: ``blended`` and ``transmission_layer``, or other names of `PAIR_FOLDERS`.
+        scene_pattern: see `crrn.data.settings.Sources`. The pairs of a source already have their scenes.
 
     Raises:
         ConfigError: a place is something else.

@@ -106,9 +106,9 @@ def read_image(file: Path) -> Pixels:
 class PhotoBank:
     """Photos by index, each resized as `read_photo` does.
 
-    With ``cache``, each photo is decoded once and kept in memory that the worker processes share: an anonymous map,
-    made before they are forked, into which whoever decodes a photo first writes it. Cached or not, the bits are the
-    same.
+    With ``cache``, each photo is decoded once and kept in memory that the worker processes share. This memory is an
+    anonymous map, made before the processes are forked. The first process that decodes a photo writes it there. The
+    pixels are the same with and without the cache.
 
     Args:
         files: the photos.

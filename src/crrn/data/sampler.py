@@ -26,19 +26,19 @@ class Key(NamedTuple):
 class MultiSizeBatchSampler(Sampler[list[Key]]):
     """One rank's share of the global batches, each batch at one size.
 
-    Global batch j, counted over the whole stage, is batch j % N of epoch j // N, where N is `Batches.per_epoch`. It
-    holds the samples k = (j % N) * batch_size and on; the last batch of an epoch is completed with further samples of
-    that epoch, so that each step has ``batch_size`` samples. Rank r takes the r-th contiguous slice. All ranks have the
-    same number of batches, and the same size at each step.
+    Global batch j, counted over the whole stage, is batch j % N of epoch j // N, where N is `Batches.per_epoch`. Its
+    samples start at k = (j % N) * batch_size. The last batch of an epoch is completed with further samples of that
+    epoch, so that each step has ``batch_size`` samples. Rank r takes the r-th contiguous slice. All ranks have the same
+    number of batches, and the same size at each step.
 
     Args:
         plan: chooses the size of each batch.
         batches: length of an epoch, samples in a global batch.
         rank: this rank.
         world_size: number of ranks.
-        start: tells, whenever an iteration begins, which global batch to begin with.
+        start: called at the start of each iteration; gives the first global batch.
         pair_share: the share of real pairs in a global batch, by its number; None: no pairs.
-        in_turn: the sizes take turns, instead of a coin for each batch.
+        in_turn: the sizes take turns, instead of being drawn for each batch.
 
     Raises:
         ConfigError: a batch that cannot be shared equally between the ranks.
@@ -82,8 +82,8 @@ class MultiSizeBatchSampler(Sampler[list[Key]]):
 class FixedBatches(Sampler[list[Key]]):
     """One rank's share of the keys, in batches, the same at each iteration.
 
-    All ranks have the same number of batches, as each is a point where they wait for one another; where the keys cannot
-    be shared equally, some batches hold one key more than others.
+    All ranks have the same number of batches, because they wait for one another at each batch. If the keys cannot be
+    divided equally, some batches have one key more than others.
 
     Args:
         keys: of all ranks.

@@ -16,7 +16,7 @@ def scene_form(pattern: str, setting: str) -> re.Pattern[str]:
         form = re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f"{setting}={pattern!r} is no regular expression ({error}): give one with a group, such as "
+            f"{setting}={pattern!r} is not a regular expression ({error}): give one with a group, such as "
             f"{SCENE_PATTERN!r}."
         ) from error
     if form.groups < 1:

@@ -17,24 +17,24 @@ SMALLEST_SIDE = 11
 
 @dataclass(frozen=True)
 class Sources:
-    """Which photos and real pairs there are, and how pairs are drawn.
+    """The photos and the real pairs, and how pairs are drawn.
 
     Attributes:
-        held_out: the share of each source's photos, and of the pairs' scenes, that never train; of the scenes at least
-            one. Ignored by sources with a fixed held-out set.
+        held_out: the share of each source's photos, and of the pairs' scenes, that never train. At least one scene is
+            held out. Sources with a fixed held-out set ignore this.
         min_side: the shortest side, in pixels, that a photo may have.
-        on_corrupt: "error" stops at a photo that cannot be read or is too small; "skip" goes on without it.
-        pairs: folders of real pairs, each with ``blended`` and ``transmission_layer`` (and ``reflection_layer``), or
-            `crrn.data.PairSource` objects, or what `crrn.data.benchmarks` makes of a benchmark's tree.
-        pair_share: the share of pairs in each batch, rounded to whole rows; or {progress: share}, such as
-            {0: 0.1, 0.7: 0.4}: from 70 % of the stage on, 0.4.
+        on_corrupt: "error" stops at a photo that cannot be read or is too small; "skip" leaves it out.
+        pairs: folders of real pairs, each with ``blended`` and ``transmission_layer`` (and ``reflection_layer``),
+            `crrn.data.PairSource` objects, or benchmarks of `crrn.data.benchmarks`.
+        pair_share: the share of pairs in each batch, rounded to whole rows. {progress: share} changes it during a
+        stage:
+            with {0: 0.1, 0.7: 0.4} it is 0.4 from 70 % of the stage on.
         pair_sampling: "scene" draws a scene, then one of its photos; "photo" draws each photo equally often.
-        pair_tone: "keep" leaves the background as it is; "match" fits its colour to the photo's, so that guessing the
-            exposure earns nothing (our choice, see `crrn.data.tone`).
-        pair_jitter: the largest change of both photos' exposure and of each channel's gain, as a share; 0 changes
-            nothing.
-        scene_pattern: a regular expression, matched at the start of a file's name, whose first group is the scene; a
-            file that does not match is a scene of its own.
+        pair_tone: "keep" leaves the background as it is. "match" fits its colour to the photo's, so that the network is
+            not rewarded for guessing the exposure (our choice, see `crrn.data.tone`).
+        pair_jitter: the largest change of both photos' exposure and of each channel's gain, as a share; 0 is none.
+        scene_pattern: a regular expression, matched at the start of a file's name. Its first group is the scene. A file
+            that does not match is a scene of its own.
     """
 
     held_out: float = 0.05
@@ -83,17 +83,18 @@ class Sources:
 
 @dataclass(frozen=True)
 class Batches:
-    """What a training batch looks like.
+    """The content and the size of training batches.
 
     Attributes:
         batch_size: samples in a step, over all devices (our choice; the paper gives none).
-        sizes: "HEIGHTxWIDTH" of the batches (the paper's two); a coin for each batch chooses (our choice).
+        sizes: "HEIGHTxWIDTH" of the batches (the paper's two). Each batch has one of them, drawn at random (our
+        choice).
         samples_per_epoch: the paper's 14,754.
-        scale: None squeezes each photo, whole, to the batch's size, as the paper's experiments do. (low, high) crops a
-            window of the batch's aspect ratio; its sides are U[low, high] of those of the largest such window.
+        scale: None squeezes each whole photo to the batch's size, as the paper's experiments do. (low, high) crops a
+            window of the batch's aspect ratio. Its sides are U[low, high] times those of the largest such window.
         rotate: the largest angle by which a photo is rotated, in degrees (our choice).
         flip: whether half of the photos are flipped left to right.
-        repeat: train on the first so many batches again and again, to see whether a network can learn at all.
+        repeat: train on the first N batches again and again, to check that a network can learn at all.
     """
 
     batch_size: int = 16
@@ -135,7 +136,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class Validation:
-    """What is held out and how a validation looks at it.
+    """The held-out data, and how it is validated.
 
     Attributes:
         mixtures: number of held-out mixtures.
@@ -165,14 +166,14 @@ class Validation:
 
 @dataclass(frozen=True)
 class Loading:
-    """How photos are read; nothing here changes which samples a batch has.
+    """How photos are read. These settings do not change which samples a batch has.
 
     Attributes:
-        num_workers: worker processes; None means none on a CPU, where a thread makes the next batch while the present
-            one is trained on, and on a GPU the cores shared by its devices, at most 8.
+        num_workers: worker processes. None means none on a CPU, where a thread makes the next batch during a step. On a
+            GPU, None divides the cores among the devices, with at most 8 for each.
         cache: False decodes a photo each time it is needed. True keeps decoded photos in the computer's memory.
-            "device" decodes all photos at the start, keeps them in the device's memory, and crops, resizes, flips and
-            rotates them there; the images then differ from the others by rounding.
+            "device" decodes all photos at the start and keeps them in the device's memory. It crops, resizes, flips and
+            rotates them there, with results that differ by rounding.
     """
 
     num_workers: int | None = None

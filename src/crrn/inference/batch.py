@@ -64,7 +64,9 @@ def find_inputs(given: Sequence[str], output: Path, suffixes: Sequence[str] = SU
         chosen = files if Path(one).expanduser().is_file() else [f for f in files if f.suffix.lower() in suffixes]
         if not chosen:
             what = (
-                "holds no photos" if Path(one).expanduser().is_dir() else "is no file or folder, and matches no photos"
+                "holds no photos"
+                if Path(one).expanduser().is_dir()
+                else "is not a file or folder, and matches no photos"
             )
             others = f" It means {listed(files)}." if files else ""
             raise DataError(f"The input {one} {what} ({', '.join(suffixes)}).{others}")

@@ -96,7 +96,7 @@ def _of_array(image: NDArray[Any]) -> Images:
     channels = 1 if image.ndim == 2 else image.shape[-1]
     if image.ndim not in (2, 3) or channels not in CHANNELS or 0 in image.shape:
         first = " Is it (3, H, W)? Then give image.transpose(1, 2, 0)." if image.shape[:1] in ((3,), (4,)) else ""
-        raise DataError(f"An array of shape {image.shape} is no image: give (H, W), (H, W, 3) or (H, W, 4).{first}")
+        raise DataError(f"An array of shape {image.shape} is not an image: give (H, W), (H, W, 3) or (H, W, 4).{first}")
     if image.dtype in (np.uint8, np.uint16):
         planes = image.reshape(*image.shape[:2], channels)
         pixels = planes[..., 0] if channels < 3 else planes[..., :3]
@@ -126,7 +126,8 @@ def _of_tensor(image: Tensor) -> Images:
     if image.dim() not in (3, 4) or image.shape[-3] not in CHANNELS or 0 in image.shape:
         last = " Is it (H, W, 3)? Then give image.permute(2, 0, 1)." if image.shape[-1:] in ((3,), (4,)) else ""
         raise DataError(
-            f"A tensor of shape {tuple(image.shape)} is no image: give (3, H, W), or (N, 3, H, W) for a batch.{last}"
+            f"A tensor of shape {tuple(image.shape)} is not an image: give (3, H, W), or for a batch "
+            f"(N, 3, H, W).{last}"
         )
     batch = image.detach()[None] if image.dim() == 3 else image.detach()
     if image.dtype == torch.uint8:

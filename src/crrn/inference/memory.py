@@ -104,7 +104,7 @@ def allowed(memory: float | str, device: torch.device) -> float:
         share = 0.8 if device.type == "cuda" else 0.5
         return used(device) + share * available(device)
     if isinstance(memory, str | bool) or not 0 < memory < math.inf:
-        raise ConfigError(f"memory={memory} is no limit: give auto, or a positive number of GB.")
+        raise ConfigError(f"memory={memory} is not a valid limit: give auto, or a positive number of GB.")
     return float(memory) * 1e9
 
 

@@ -91,7 +91,7 @@ class Predictor:
     ) -> None:
         self.layers = _estimated(remover, layers)
         if overlap <= 0 or overlap != int(overlap):
-            raise ConfigError(f"overlap={overlap} is no overlap: give a positive number of pixels.")
+            raise ConfigError(f"overlap={overlap} is not a valid overlap: give a positive number of pixels.")
         if tile is not None and tile < smallest(overlap):
             raise ConfigError(f"tile={tile} is too small for overlap={overlap}: give {smallest(overlap)} or more.")
         if precision not in PRECISIONS:

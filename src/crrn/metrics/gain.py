@@ -1,8 +1,8 @@
-"""What an estimate gains over the identity (output = input), and what of that is separation rather than tone.
+"""The gain of an estimate over the identity (output = input), with and without the effect of brightness and colour.
 
-A mean over images hides two things. It hides how often a photo became worse: the harm rate. And it hides that a
-correction of brightness alone raises every measure: the matched gain is what remains once input and estimate both have
-the best gain and offset of each channel.
+A mean over images hides two things. The harm rate shows the first: how often a photo became worse. The matched gain
+shows the second: how much of the gain is not due to brightness. It is the gain after input and estimate both got the
+best gain and offset of each channel.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def gains(estimate: Mapping[str, Tensor], identity: Mapping[str, Tensor]) -> dic
         identity: the same of the inputs.
 
     Returns:
-        The differences "gain_ssim", "gain_si", "gain_psnr" (dB), and "harm_rate": 1 where PSNR is lower by more than
-        `HARM_PSNR` or SSIM by more than `HARM_SSIM`, also where they are not numbers, else 0; (N,) each.
+        (N,) each: the differences "gain_ssim", "gain_si" and "gain_psnr" (dB), and "harm_rate". The latter is 1 if
+        PSNR is lower by more than `HARM_PSNR` or SSIM by more than `HARM_SSIM`, or if they are not numbers; else 0.
     """
     differences = {f"gain_{name}": estimate[name] - identity[name] for name in ("ssim", "si", "psnr")}
     unharmed = (differences["gain_psnr"] >= -HARM_PSNR) & (differences["gain_ssim"] >= -HARM_SSIM)

@@ -44,7 +44,7 @@ def facts_of(metric: Any, setting: str, taken: Collection[str]) -> tuple[str, di
     """
     if isinstance(metric, type) or not callable(metric) or not hasattr(metric, "name"):
         raise ConfigError(
-            f"{setting}: {metric!r} is no metric; give a name, or your own as {{_target_: CLASS}}, a class with "
+            f"{setting}: {metric!r} is not a metric; give a name, or your own as {{_target_: CLASS}}, a class with "
             "__call__, name and higher_is_better."
         )
     cls = type(metric)

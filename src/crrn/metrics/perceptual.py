@@ -93,7 +93,7 @@ def read_features(path: Path | str, backbone: str, setting: str) -> dict[str, Te
         raise WeightsError(f"{path} is not a file of weights ({type(error).__name__}): {remedy}.") from error
     except Exception as error:  # pickle's own errors
         raise WeightsError(
-            f"{path} is no file of weights, or holds more than weights, which crrn does not load: {remedy}."
+            f"{path} is not a file of weights, or holds more than weights, which crrn does not load: {remedy}."
         ) from error
 
 

@@ -43,9 +43,9 @@ class Protocol:
     Attributes:
         name: what results call it.
         metrics: names of `METRICS`, and objects as `crrn.metrics.own` describes; in the end, the names of all.
-        resize: of the mixture and the ground truth, before the remover sees them: "none"; "224x288" (portrait images
-            become 288x224); "floor:N" (each side down to a multiple of N) or "nearest:N". Bicubic with antialiasing
-            on 8-bit images (Pillow), which is DSRNet's for floor:32 and our choice for the others.
+        resize: of the mixture and the ground truth, before the remover sees them. "none", "224x288" (portrait images
+            become 288x224), "floor:N" (each side down to a multiple of N) or "nearest:N". Bicubic with antialiasing on
+            8-bit images (Pillow), which is DSRNet's for floor:32 and our choice for the others.
         crop: pixels taken off each side before measuring.
         quantise: round the estimate to 8 bits first.
         colour: PSNR of all channels jointly, or the mean of the channels' PSNRs.
@@ -197,8 +197,9 @@ class Protocol:
         return {metric: forms[metric]() for metric in self.metrics if metric in forms and metric not in left_out}
 
     def measure_matched(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The protocol's PSNR and SSIM once the estimate has the gain and the offset of each channel that bring it
-        nearest to the ground truth: what is left is not a matter of tone.
+        """The protocol's PSNR and SSIM after each channel of the estimate got its best gain and offset.
+
+        These are the ones that bring it nearest to the ground truth. The remaining error is not one of tone.
 
         Args:
             estimate, target: as of `measure`; the estimate is cropped and rounded first, as there.

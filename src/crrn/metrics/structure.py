@@ -104,10 +104,10 @@ def ssim_uniform(x: Tensor, y: Tensor) -> Tensor:
     """SSIM with a 7x7 uniform window and sample covariance, mean over channels and valid pixels: scikit-image's
     default.
 
-    With s = x + y and d = x - y, whose window sums are S, D, SS and DD, the two factors of SSIM are
-    (S^2 - D^2 + k1) / (S^2 + D^2 + k1) and (var_s - var_d + k2) / (var_s + var_d + k2): no cancellation where the
-    images agree, so single precision gives the mean to about 1e-7. Window sums are sums of shifted slices, a strip of
-    rows at a time on a CPU.
+    Let s = x + y and d = x - y, with the window sums S, D, SS and DD. The two factors of SSIM are then
+    (S^2 - D^2 + k1) / (S^2 + D^2 + k1) and (var_s - var_d + k2) / (var_s + var_d + k2). There is no cancellation where
+    the images agree, so single precision gives the mean to about 1e-7. Window sums are sums of shifted slices, on a CPU
+    for a strip of rows at a time.
 
     Args:
         x: (N, C, H, W) in [0, 1], H, W >= 7.
@@ -164,8 +164,10 @@ def _window_sums(image: Tensor, scratch: list[Tensor], out: Tensor) -> None:
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Multi-scale SSIM of each image (Wang 2003): five scales, each the 2x2 mean of the last, weights .0448 .2856 .3001
-    .2363 .1333 on the contrast terms and, at the coarsest scale, on SSIM itself; negative terms count as 0.
+    """Multi-scale SSIM of each image (Wang 2003).
+
+    There are five scales, each the 2x2 mean of the last. Their weights are .0448 .2856 .3001 .2363 .1333, on the
+    contrast terms and, at the coarsest scale, on SSIM itself. Negative terms count as 0.
 
     Args:
         x: (N, C, H, W) in [0, 1], H, W >= 176, so that the window fits the coarsest scale.

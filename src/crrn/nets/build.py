@@ -50,8 +50,8 @@ def build_network(record: Mapping[str, Any], plugins: Collection[str] = (), meta
 def network_class(target: object, plugins: Collection[str] = ()) -> type[nn.Module]:
     """The class that a record names.
 
-    A module is imported only where its package may be named. What is found there must be a subclass of `nn.Module`
-    that is defined under exactly this name: a path through a module to something else that it imports is refused.
+    A module is imported only if its package is allowed. The name must be that of a subclass of `nn.Module` that is
+    defined there. A path through a module to something that it imports is rejected.
 
     Args:
         target: "package.module.Class".
@@ -65,7 +65,7 @@ def network_class(target: object, plugins: Collection[str] = ()) -> type[nn.Modu
     module, _, name = target.rpartition(".")
     package = target.partition(".")[0]
     if package == "crrn" and not f"{module}.".startswith(f"{OWN}."):
-        raise ConfigError(f"{target} is no network of crrn: its networks are {', '.join(own_networks())}")
+        raise ConfigError(f"{target} is not a network of crrn: its networks are {', '.join(own_networks())}")
     if not is_allowed(target, plugins):
         raise ConfigError(
             f"{target} is not of crrn, and other packages are imported only where you name them: give "

@@ -27,20 +27,24 @@ HEADS = ("additive", "sigmoid")
 class GiN(Network):
     """From a mixture to the gradient of its background.
 
-    Input is the mixture with its own gradient as fourth channel (paper). Five encoder stages of conv 3x3 and conv 4x4
-    stride 2 lead to 1/32 of the size, five decoder stages of conv 3x3 and transposed conv 4x4 stride 2 back; the
-    first four encoder features are concatenated to the decoder at equal resolution; a head with conv 5x5 ends it.
+    The input is the mixture with its own gradient as fourth channel (paper). Then:
+
+    - five encoder stages of conv 3x3 and conv 4x4 stride 2, to 1/32 of the size,
+    - five decoder stages of conv 3x3 and transposed conv 4x4 stride 2, back to the full size; the first four encoder
+      features are concatenated at equal resolution,
+    - a head with conv 5x5.
+
     BatchNorm and ReLU follow every convolution but the last. Our choices: the 3x3 bridge, the Kaiming initialisation,
     reflect-padding to a multiple of 32.
 
-    The default head is ours too. It adds a correction to the mixture's own gradient magnitude. The correction starts
-    at zero, so that an untrained GiN returns the gradient of its input, as an untrained IiN returns its input. The sum
-    is not clipped: a sigmoid or a clip has no derivative where an edge of the input is 0 or 1. The paper's head is a
-    sigmoid; its random start is worse than the input's own gradient.
+    The default head is our choice, too. It adds a correction to the mixture's own gradient magnitude. The correction
+    starts at zero, so that an untrained GiN returns the gradient of its input, as an untrained IiN returns its input.
+    The sum is not clipped: a sigmoid or a clip has no derivative where an edge of the input is 0 or 1. The paper's
+    head is a sigmoid. Its random start is worse than the input's own gradient.
 
     Args:
         width: factor of every channel count; 1.0 is the paper's network, 19.9 M parameters.
-        head: "additive", the gradient of the mixture plus a correction, or "sigmoid", as in the paper.
+        head: "additive" (the gradient of the mixture plus a correction) or "sigmoid" (the paper's).
 
     Raises:
         ConfigError: the width is not positive, or the head is unknown.

@@ -26,17 +26,19 @@ UPSAMPLING = (256, 128, 64, 32, 16)
 class IiN(Network):
     """From a mixture to its background and reflection.
 
-    VGG16 leads to 1/32 of the size, one conv 3x3 replaces its fully connected layers, feature extraction A follows;
-    five levels of three parallel transposed convolutions lead back, each concatenated with the VGG16 tap and the GiN
-    feature of equal resolution; feature extraction B stands at 1/8. The head's first three channels r give the
-    background by residual learning, B = I - r (paper); the other three are the reflection (our choice). The head's
-    last convolution starts at zero, so that an untrained network is the identity (our choice).
+    1. VGG16, to 1/32 of the size. One conv 3x3 replaces its fully connected layers.
+    2. Feature extraction A.
+    3. Five levels of three parallel transposed convolutions, back to the full size. Each level is concatenated with the
+       VGG16 feature and the GiN feature of equal resolution. Feature extraction B is at 1/8.
+    4. A head. Its first three channels r give the background by residual learning, B = I - r (paper). The other three
+       are the reflection (our choice). Its last convolution starts at zero, so that an untrained network is the
+       identity (our choice).
 
     Args:
         width: factor of every channel count; 1.0 is the paper's network, 39.9 M parameters with gradient features.
         encoder_width: the factor for the VGG16 encoder alone; None: `width`.
-        gradient_features: whether GiN's five decoder features are given to `forward` and concatenated. False is the
-            ablation "IiN only": the concatenations shrink by GiN's widths.
+        gradient_features: whether `forward` gets GiN's five decoder features and concatenates them. False is the
+            ablation "IiN only", whose concatenations are smaller by GiN's widths.
 
     Raises:
         ConfigError: a width is not positive.

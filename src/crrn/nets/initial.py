@@ -53,10 +53,10 @@ def load_initial(network: nn.Module, init: Init) -> Loaded:
 
     Args:
         network: any network.
-        init: for each part its source. A part is "net" or the name of a module, such as "gin" or "iin.encoder". A
-            source is the name of a network that ships, a file (.safetensors, .ckpt, or .pth of a state dict), a run
-            directory, or "imagenet" where the part is a VGG16 encoder. A part's weights win over those of the part
-            around it. ImageNet's weights fill only what no file gives, and are downloaded only then. "imagenet" alone
+        init: the source of each part. A part is "net" or the name of a module, such as "gin" or "iin.encoder". A source
+            is the name of a network that ships, a file (.safetensors, .ckpt, or .pth of a state dict), or a run
+            directory. For a VGG16 encoder it can be "imagenet". The weights of a part replace those of the part around
+            it. ImageNet's weights are used only where no file gives any, and are downloaded only then. "imagenet" alone
             means all VGG16 encoders; None loads nothing.
 
     Returns:

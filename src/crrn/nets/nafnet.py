@@ -1,7 +1,8 @@
 """NAFNet (Chen et al., Simple Baselines for Image Restoration, ECCV 2022), with a head for each layer.
 
-At test time its global pooling is made local (Chu et al., Improving Image Restoration by Revisiting Global Information
-Aggregation, ECCV 2022), so that a large photo, or a tile of it, is treated as the crops of training were.
+In prediction, its global pooling becomes local (Chu et al., Improving Image Restoration by Revisiting Global
+Information Aggregation, ECCV 2022). Means are then taken over windows of about the size of the training crops, also in
+a large photo or a tile.
 """
 
 from __future__ import annotations
@@ -24,24 +25,33 @@ MOST_BLOCKS = 1000
 class NAFNet(nn.Module):
     """From a mixture to its background and reflection: a U-Net of blocks without activation functions.
 
-    conv 3x3; four levels of blocks, each followed by a convolution 2x2 of stride 2 to twice the channels; the middle
-    blocks; four levels back by convolution 1x1 and pixel shuffle, added to the encoder's features; conv 3x3. Our
-    choices: two heads instead of one, B = I - r and R; the heads start at zero, so that an untrained network is the
-    identity.
+    1. conv 3x3,
+    2. four levels of blocks, each followed by a convolution 2x2 of stride 2 to twice the channels,
+    3. the middle blocks,
+    4. four levels back by convolution 1x1 and pixel shuffle, added to the encoder's features,
+    5. conv 3x3.
+
+    Our choices: there are two heads instead of one, B = I - r and R. They start at zero, so that an untrained network
+    is the identity.
 
     Args:
         channels: at full size; 32 is published, with 11.6 M parameters and 7.8 GMAC for 256x256.
         encoder, decoder: blocks of each of the four levels.
         middle: blocks at 1/16 of the size.
-        pool: side of the window, in pixels of the mixture, over which a network in evaluation mode takes means; 384 is
+        pool: side of the window, in pixels of the mixture, over which a network in evaluation mode takes means. 384 is
             published for crops of 256. None: the whole image, as in training.
 
-    Tiles: within ``pool`` / 2 pixels of a tile's border, a mean is that of a window moved into the tile. Tiles that
-    share 384 pixels (the default) are blended 144 pixels and more from their borders, where a window is moved by up to
-    48 of its 384 pixels. Measured at the published size with random weights, tiles of 576 pixels differ from the whole
-    image by 0.01 of one of 256 levels at most (96x1024, 576x832 and 768x768), and by 0.2 where the attention weighs the
-    means ten times as much. With ``overlap=768`` no such window is moved: 0.0001, or 0.007. With ``pool=None`` each
-    tile has a mean of its own: 0.2, or 2.8. A test measures again.
+    Tiles: within ``pool`` / 2 pixels of a tile's border, the window of a mean is moved into the tile. Tiles that share
+    384 pixels (the default) are blended at least 144 pixels from their borders. There a window is moved by up to 48 of
+    its 384 pixels. The differences between tiles of 576 pixels and the whole image were measured at the published
+    size, with random weights, in units of one of 256 levels (96x1024, 576x832 and 768x768). The second value is with
+    ten times the weight of the means in the attention:
+
+    - by default at most 0.01, or 0.2,
+    - with ``overlap=768``, where no such window is moved, 0.0001, or 0.007,
+    - with ``pool=None``, where each tile has its own mean, 0.2, or 2.8.
+
+    A test measures again.
 
     Raises:
         ConfigError: a number is out of range.
@@ -183,5 +193,5 @@ def _check(channels: int, encoder: Sequence[int], middle: int, decoder: Sequence
         )
     if pool is not None and not (isinstance(pool, int) and pool >= 2**LEVELS):
         raise ConfigError(
-            f"net.pool={pool} is no window: give {2**LEVELS} pixels or more, or null for the whole image."
+            f"net.pool={pool} is not a valid window: give {2**LEVELS} pixels or more, or null for the whole image."
         )

@@ -1,9 +1,10 @@
-"""What crrn asks of a network, and what it takes where a network does not answer.
+"""What crrn asks of a network, and the defaults.
 
-Any `nn.Module` is a network. Its forward pass takes a mixture (N, 3, H, W) in [0, 1] and returns the background, a pair
-(background, reflection), or `crrn.Layers`, all of the mixture's size and nominally in [0, 1]. It may also define:
+Any `nn.Module` is a network. Its forward pass takes a mixture (N, 3, H, W) in [0, 1]. It returns the background, a pair
+(background, reflection), or `crrn.Layers`. All have the mixture's size and are nominally in [0, 1]. A network may also
+define:
 
-- ``multiple``: a number that the image's sides must divide by. crrn pads by reflection and crops the result. Default 1.
+- ``multiple``: the image's sides must be multiples of it. crrn pads by reflection and crops the result. Default 1.
 - ``estimates``: the names of the layers that it returns, of ``Layers._fields``. Default: what it returns of a small
   image.
 - ``monitor``: the validation metric that chooses its best checkpoint. Default: the SSIM of the first layer.

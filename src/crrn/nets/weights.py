@@ -88,8 +88,8 @@ def load_network(
         file's prediction settings.
 
     Raises:
-        CheckpointError: the file is missing or torn, is of another kind, names a class that cannot be imported or may
-            not be, or its weights are not those of its network.
+        CheckpointError: the file is missing, incomplete or of another kind; it names a class that cannot or must not be
+            imported; or its weights do not fit its network.
     """
     path = Path(path)
     record, prediction, state = _read(path)

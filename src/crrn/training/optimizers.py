@@ -48,8 +48,8 @@ class Optimizer:
         for name, factor in (lr_mult or {}).items():
             if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
                 raise ConfigError(
-                    f"optimizer.lr_mult={{{name}: {factor}}} is no factor: give a positive number; a part that is not "
-                    f"to be trained is optimizer.freeze=[{name}]."
+                    f"optimizer.lr_mult={{{name}: {factor}}} is not a valid factor: give a positive number. To leave "
+                    f"a part untrained, use optimizer.freeze=[{name}]."
                 )
         self.algorithm = (
             named("optimizer.algorithm", algorithm, "torch.optim.AdamW") if isinstance(algorithm, str) else algorithm
@@ -74,8 +74,8 @@ class Optimizer:
                 if name not in modules:
                     outer = [module for module in modules if module and "." not in module]
                     raise ConfigError(
-                        f"optimizer.{setting} names {name}, which is no module that a stage of this run trains: give "
-                        f"{', '.join(outer)} or a module in them, such as {_example(modules)}."
+                        f"optimizer.{setting} names {name}, which is not a module that a stage of this run trains. "
+                        f"Give {', '.join(outer)} or a module in them, such as {_example(modules)}."
                     )
 
     def frozen(self, net: nn.Module, prefix: str = "") -> list[nn.Module]:

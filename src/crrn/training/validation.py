@@ -91,7 +91,7 @@ def refuse_unknown_metric(estimates: Sequence[str], network: str, monitor: str, 
     prefix, _, name = monitor.partition("/")
     if prefix not in SETS or name not in metric_names(estimates):
         raise ConfigError(
-            f"{setting}={monitor} is no metric of {network}; choose one of "
+            f"{setting}={monitor} is not a metric of {network}; choose one of "
             f"{', '.join(f'{SETS[0]}/{known}' for known in metric_names(estimates))}, or with pairs the same of "
             f"{SETS[1]}/."
         )

@@ -86,7 +86,7 @@ class Studio:
         if not labels:
             raise ConfigError("No remover is given: removers=[runs/NAME], for example.")
         if not max_megapixels > 0:
-            raise ConfigError(f"max_megapixels={max_megapixels} is no limit: give a positive number.")
+            raise ConfigError(f"max_megapixels={max_megapixels} is not a valid limit: give a positive number.")
         self.removers = dict(zip(labels, removers, strict=True))
         self.folder = folder
         self.max_megapixels = max_megapixels

@@ -79,7 +79,7 @@ def test_other_files_of_folders_are_passed_over_by_name(photos: Path) -> None:
 
 
 def test_nothing_is_found(photos: Path) -> None:
-    for given, said in (("photos/*.webp", "matches no photos"), ("nothing", "is no file or folder")):
+    for given, said in (("photos/*.webp", "matches no photos"), ("nothing", "is not a file or folder")):
         with pytest.raises(DataError, match=said):
             find_inputs([given], Path("out"))
     (photos / "empty").mkdir()

@@ -263,8 +263,8 @@ def test_the_record_of_a_metric_of_ones_own_rebuilds_what_tables_need() -> None:
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        (Tone, r"protocol\.mine\.metrics: <class .*Tone'> is no metric; .*_target_"),
-        (lambda x, y: x, r"is no metric; .*a class with __call__, name and higher_is_better"),
+        (Tone, r"protocol\.mine\.metrics: <class .*Tone'> is not a metric; .*_target_"),
+        (lambda x, y: x, r"is not a metric; .*a class with __call__, name and higher_is_better"),
         (changed(name="psnr"), r"has the name 'psnr', which is taken"),
         (changed(name="to ne"), r"has the name 'to ne', which is taken or has other signs"),
         (changed(higher_is_better=None), r"Tone does not say which way is better: give it higher_is_better"),

@@ -209,7 +209,7 @@ def make_benchmark(
                 problems.append(Problem("mask", case.name, f"{' and '.join(map(str, own))} are both its mask"))
             else:
                 problems.append(Problem("mask", case.name, f"no mask {folder / case.name}.*"))
-        problems += [Problem("mask", key, f"{paths[0]} is no case's mask") for key, paths in found.items()]
+        problems += [Problem("mask", key, f"{paths[0]} is not the mask of a case") for key, paths in found.items()]
     return Benchmark(name, tuple(cases), tuple(problems), dict(published or {}))
 
 
@@ -228,7 +228,7 @@ def _look(case: Case) -> tuple[dict[str, str], list[Problem]]:
             digests[role] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
         except Exception as error:  # PIL's plugins raise all kinds of errors on broken files
             problems.append(
-                Problem("unreadable", case.name, f"{path} is no readable image ({str(error).split(' at 0x')[0]})")
+                Problem("unreadable", case.name, f"{path} is not a readable image ({str(error).split(' at 0x')[0]})")
             )
     if len(set(sizes.values())) > 1:
         written = ", ".join(f"{role} {height}x{width}" for role, (height, width) in sizes.items())

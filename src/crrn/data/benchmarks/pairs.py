@@ -35,9 +35,9 @@ def paired_folder(
 ) -> Benchmark:
     """Any folder of pairs, at the root or in one place below it.
 
-    A role is given as a folder below the root (files match by their names without suffix, as in blended/1.jpg and
-    transmission_layer/1.png), or as a pattern with a star (``*-input.png`` and ``*-label1.png`` match by what the star
-    stands for).
+    A role is a folder below the root, or a pattern with a star. Files of folders match by their names without suffix,
+    such as blended/1.jpg and transmission_layer/1.png. Files of patterns, such as ``*-input.png`` and ``*-label1.png``,
+    match by the part that the star stands for.
 
     Args:
         root: the folder.
@@ -147,8 +147,9 @@ def pair_folders(root: Path, depth: int = 4) -> list[tuple[Path, dict[str, str]]
 
 
 def place_of(base: Path, holds: Callable[[Path], bool], name: str, depth: int = 3) -> Path:
-    """The folder nearest to the base that holds what is looked for: the base itself or one at most ``depth`` levels
-    below it, as archives bring folders around their content. The base where there is none.
+    """The folder nearest to the base that ``holds`` accepts: the base itself, or one at most ``depth`` levels below it.
+
+    Archives often have further folders around their content. The result is the base if no folder is accepted.
 
     Raises:
         DataError: several folders of one level hold it.

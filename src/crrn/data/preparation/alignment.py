@@ -116,18 +116,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """What becomes of a pair.
+    """The verdict on a pair.
 
     Attributes:
-        name: as of `Measured`.
-        action: "aligned" and "unreliable" pairs are copied, "cropped" ones are mended; "far" ones and those of
-            `FAULTS` are left out.
-        why: the reason in words, where it is not plain.
-        crop: whole pixels (x, y): the mended photos show the same where ``background[y + crop_y, x + crop_x]`` was the
-            same spot as ``mixture[y, x]``.
+        name: as in `Measured`.
+        action: "aligned" and "unreliable" pairs are copied, "cropped" ones are cropped. "far" ones and those of
+        `FAULTS`
+            are left out.
+        why: the reason in words, if `action` does not say it.
+        crop: the shift in whole pixels (x, y). ``background[y + crop_y, x + crop_x]`` shows the same spot as
+            ``mixture[y, x]``.
         measured: None for faults.
-        like, against: the near-duplicate among the pairs of other scenes, and among the photos of the folders compared
-            with, each with the number of bits that differ; None where there is none.
+        like, against: a near-duplicate among the pairs of other scenes, and one among the photos of the folders in
+            ``against``, each with the number of different bits. None: there is none.
     """
 
     name: str
@@ -221,10 +222,10 @@ def align_pairs(
 def measure_shift(mixture: Pixels, background: Pixels) -> Shift:
     """The shift between two photos (H, W, 3) of one size, in pixels.
 
-    Phase correlation (`cv2.phaseCorrelate`, with a Hann window) of the Sobel magnitudes of luma: edges of the scene are
-    in both photos, brightness and the smooth part of a reflection are not. The reliability is the share, 0 to 1, of the
-    correlation's power within 5x5 pixels of its peak. Of 200 couples of different photos 0.5 % have more than 0.1 at
-    256x320, and 18 % at 128x160.
+    It is the phase correlation (`cv2.phaseCorrelate`, with a Hann window) of the Sobel magnitudes of luma. Edges of the
+    scene are in both photos; brightness and the smooth part of a reflection are not. The reliability, 0 to 1, is the
+    share of the correlation's power within 5x5 pixels of its peak. Of 200 couples of different photos, 0.5 % have more
+    than 0.1 at 256x320, and 18 % at 128x160.
     """
     first, second = _edges(mixture), _edges(background)
     if min(first.shape) < 2:

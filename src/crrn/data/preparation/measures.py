@@ -15,8 +15,9 @@ HASH_SIDE, HASH_LOW = 32, 8
 
 
 def luma(photo: Pixels) -> NDArray[np.float32]:
-    """(H, W) in [0, 1] from 8-bit RGB: 0.299 R + 0.587 G + 0.114 B, gamma-coded as it is, brought down to a short side
-    of 256."""
+    """Luma (H, W) in [0, 1] of 8-bit RGB: 0.299 R + 0.587 G + 0.114 B, in gamma-coded values.
+
+    Larger photos are reduced to a short side of 256."""
     grey: NDArray[np.float32] = np.divide(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), 255, dtype=np.float32)
     factor = MEASURED_SIDE / min(grey.shape)
     if factor >= 1:
@@ -28,11 +29,12 @@ def luma(photo: Pixels) -> NDArray[np.float32]:
 def blur(grey: NDArray[np.float32]) -> float:
     """The blur effect of Crete et al. (2007): 0 is sharp, 1 is blurred. 1 for a photo without any edge.
 
-    The picture is blurred once more along an axis, by 11 pixels; b = 1 - sum(max(0, |dx| - |dx'|)) / sum(|dx|), with dx
-    and dx' the Sobel differences before and after, inside a border of two pixels. A sharp picture loses its
-    differences, a blurred one has none to lose. The larger b of the two axes counts. Noise counts as sharp.
+    The picture is blurred once more along an axis, by 11 pixels. Then b = 1 - sum(max(0, |dx| - |dx'|)) / sum(|dx|),
+    where dx and dx' are the Sobel differences before and after, inside a border of two pixels. The differences of a
+    sharp picture become smaller, those of a blurred one hardly. The result is the larger b of the two axes. Noise
+    counts as sharp.
 
-    Of the 31 demo photos none has more than 0.52 and half have less than 0.32; after a Gaussian blur of sigma 3 half
+    Of the 31 demo photos, none has more than 0.52 and half have less than 0.32. After a Gaussian blur of sigma 3, half
     have more than 0.74. A test measures again.
     """
     worst = 0.0
@@ -50,12 +52,12 @@ def blur(grey: NDArray[np.float32]) -> float:
 
 
 def perceptual_hash(grey: NDArray[np.float32]) -> int:
-    """64 bits of what a photo shows: the signs of the 8x8 lowest frequencies of its 32x32 miniature against their
-    median.
+    """64 bits that are similar for similar photos. A bit says whether one of the 8x8 lowest frequencies of the photo,
+    reduced to 32x32, is above their median.
 
-    Of the 31 demo photos, copies of half the size or compressed at quality 50 differ in up to 2 bits, copies that are
-    cut by 4 % in up to 12; two photos of different things differ in 31 bits on average and in no fewer than 18. A test
-    measures again.
+    Measured on the 31 demo photos: copies of half the size, or compressed at quality 50, differ in up to 2 bits. Copies
+    that are cropped by 4 % differ in up to 12. Two photos of different things differ in 31 bits on average and in at
+    least 18. A test measures again.
     """
     small = cv2.resize(grey, (HASH_SIDE, HASH_SIDE), interpolation=cv2.INTER_AREA)
     low = cv2.dct(small)[:HASH_LOW, :HASH_LOW].ravel()

@@ -291,7 +291,7 @@ def _no_archive(archive: Path) -> str:
     if head.startswith((b"<!doctype", b"<html")):
         return f"{archive} is a web page, not an archive: open it in a browser, and download what it leads to."
     return (
-        f"{archive} is no zip or tar archive, or not all of it is there: load it again, or unpack another kind (7z, "
+        f"{archive} is not a zip or tar archive, or not all of it is there: load it again, or unpack another kind (7z, "
         "rar) by hand and leave archive= out."
     )
 

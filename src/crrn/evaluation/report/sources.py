@@ -151,7 +151,7 @@ def read_curve(path: Path) -> Curve:
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror}): {_ANOTHER}.") from error
     except (ValueError, TypeError, csv.Error) as error:
-        raise RunError(f"{path} is no table of numbers ({error}): {_ANOTHER}.") from error
+        raise RunError(f"{path} is not a table of numbers ({error}): {_ANOTHER}.") from error
     if any("step" not in row or not math.isfinite(row["step"]) for row in rows):
         raise RunError(f"{path} has rows without a step: {_ANOTHER}.")
     return rows

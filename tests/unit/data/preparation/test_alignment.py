@@ -270,7 +270,7 @@ def test_what_cannot_be_done_is_one_sentence(folder: Path, tmp_path: Path) -> No
     for settings, says in (
         ({"reliability": 2}, r"alignment\.reliability=2 is out of range: give 0 to 1"),
         ({"largest": "much"}, r"alignment\.largest=much"),
-        ({"scene_pattern": "("}, r"alignment\.scene_pattern='\(' is no regular expression"),
+        ({"scene_pattern": "("}, r"alignment\.scene_pattern='\(' is not a regular expression"),
         ({"scene_pattern": "a"}, r"alignment\.scene_pattern='a' has no group"),
     ):
         with pytest.raises(ConfigError, match=says):

@@ -207,12 +207,12 @@ BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "deep": ("a.zip", deep, "more than 3 deep"),
     "no name": ("a.zip", nameless, "has no name"),
     "dots": ("a.zip", dotted, "beside a folder of that name"),
-    "header": ("a.tar.gz", announcing, "is no zip or tar archive"),
+    "header": ("a.tar.gz", announcing, "is not a zip or tar archive"),
     "second header": ("a.tar.gz", lambda path: announcing(path, first=False), "announces more than 1 MiB"),
     "passed over": ("a.tar.gz", passed_over, "far more than pictures"),
     "chain": ("a.tar.gz", chain, "is torn"),
     "page": ("a.zip", page, "is a web page"),
-    "rar": ("a.rar", lambda path: Path(path.write_bytes(b"Rar!\x1a\x07") and path), "is no zip or tar archive"),
+    "rar": ("a.rar", lambda path: Path(path.write_bytes(b"Rar!\x1a\x07") and path), "is not a zip or tar archive"),
 }
 
 
