@@ -604,6 +604,23 @@ def sentences() -> Iterator[tuple[str, str]]:
     yield "docs/mixing.md", f"with the weight {pairs:g} for `transfer`"
 
 
+def test_a_million_photos_are_computed_rightly() -> None:
+    text = page("docs/clusters.md")
+    seconds, cores, megabytes = 2, 64, 5  # of the page's example
+    assert f"A million photos at c = {seconds} need {1e6 * seconds / 3600:.0f} core hours" in text
+    assert f"{1e6 * seconds / 3600 / cores:.1f} hours on {cores} cores" in text
+    rate = cores / seconds
+    assert (
+        f"k / c photos a second: {rate:g}, or {rate * megabytes:g} MB/s each way with files of {megabytes} MB" in text
+    )
+    assert f"A million results of {megabytes} MB take {megabytes * 1e6 / 1e6:g} TB" in text
+    record = page("experiments/throughput/README.md")
+    most = rows((ROOT / "experiments/throughput/README.md").read_text())[-1]
+    (hours, minutes, cores) = map(int, re.findall(r"take (\d+) core hours: (\d+) minutes on (\d+) cores", record)[0])
+    assert hours == pytest.approx(1e6 * float(most[4]) / 3600, rel=0.01)
+    assert minutes == pytest.approx(60 * hours / cores, abs=1)
+
+
 @pytest.mark.parametrize(("name", "words"), list(sentences()))
 def test_a_page_says_what_the_code_does(name: str, words: str) -> None:
     assert words in page(name)
