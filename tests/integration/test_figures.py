@@ -523,7 +523,8 @@ def test_the_papers_settings_are_the_defaults() -> None:
     alpha, beta = ([f"{value:g}" for value in mixing[name]] for name in ("alpha", "beta"))
     assert (
         f"An epoch has {batches.samples_per_epoch:,} mixtures, with α from {alpha[0]} to {alpha[1]} and β from "
-        f"{beta[0]} to {beta[1]}, of whole photos at {' and '.join(batches.sizes)}, rotated" in page("docs/paper.md")
+        f"{beta[0]} to {beta[1]}. They show whole photos at {' and '.join(batches.sizes)}, rotated"
+        in page("docs/paper.md")
     )
     assert f"Adam with batches of {batches.batch_size}." in page("docs/paper.md")
     assert f"up to {batches.rotate:g} degrees" in page("docs/paper.md")
