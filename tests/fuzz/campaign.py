@@ -74,7 +74,7 @@ def _in_a_child(kind: str, seed: int, start: int, end: int) -> Iterator[tuple[st
         child = os.fork()
     if child == 0:
         os.close(reading)
-        with os.fdopen(writing, "w") as pipe:
+        with os.fdopen(writing, "w", errors="backslashreplace") as pipe:
             _work(kind, seed, range(start, end), pipe)
         os._exit(0)
     os.close(writing)

@@ -45,6 +45,10 @@ def lines(path: Path, output: Path) -> None:
     raise DataError("one\ntwo")
 
 
+def surrogate(path: Path, output: Path) -> None:
+    raise DataError("half of a character: \ud800")
+
+
 def stray(path: Path, output: Path) -> None:
     (path.parent / "stray").touch()
 
@@ -77,3 +81,9 @@ def test_a_fault_is_found(read: Read, says: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(campaign, "MEMORY", 64 << 20)
     outcome = campaign.run("png", 2)
     assert outcome.cases == 2 and [says in text for text in outcome.faults.values()] == [True, True], outcome.faults
+
+
+def test_a_refusal_may_quote_what_no_encoding_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TARGETS, "png", Target(1, TARGETS["png"].make, surrogate))
+    outcome = campaign.run("png", 2)
+    assert outcome.refused == 2 and not outcome.faults

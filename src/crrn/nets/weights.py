@@ -160,8 +160,9 @@ def _read_safetensors(path: Path, weights: bool = True) -> tuple[Any, dict[str, 
             names = file.keys() if weights else []
             state = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())  # it quotes what the file holds
         raise CheckpointError(
-            f"{path} is not a safetensors file, or a torn one ({error}): copy or save it again"
+            f"{path} is not a safetensors file, or a torn one ({reason}): copy or save it again"
         ) from error
     try:
         return json.loads(entry), state

@@ -114,6 +114,15 @@ def test_a_text_file_is_no_safetensors(tmp_path):
         load_network(path)
 
 
+def test_a_header_with_line_breaks_is_told_in_one_line(tmp_path):
+    path = tmp_path / "net.safetensors"
+    header = json.dumps({"x": {"dtype": "F\n32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(CheckpointError, match="F 32") as caught:
+        load_network(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 @pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
 def test_a_torn_file(tmp_path, trained, share, suffix):
