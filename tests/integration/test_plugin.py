@@ -103,6 +103,7 @@ def ok(outcome: Outcome) -> Outcome:
     return outcome
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_an_installed_package_through_all_commands(command: Command, photos: Path, panes: Path, tmp_path: Path) -> None:
     settings = (*CONF, *everything(photos, panes))

@@ -167,7 +167,7 @@ def test_tiles_agree_at_the_published_size(attention, pool, width, tile, overlap
     assert low <= 256 * difference <= high
 
 
-def test_it_is_saved_loaded_and_exported(tmp_path):
+def test_it_is_saved_and_loaded(tmp_path):
     network = lively()
     assert record_of(network) == {**RECORD, "encoder": [1, 1, 2, 4], "middle": 4, "decoder": [1, 1, 1, 1]}
     save_network(network, tmp_path / "net.safetensors")
@@ -175,6 +175,11 @@ def test_it_is_saved_loaded_and_exported(tmp_path):
     with torch.no_grad():
         assert torch.equal(again(mixture)[0], network(mixture)[0])
     assert record_of(again) == record_of(network)
+
+
+@pytest.mark.slow
+def test_it_is_exported(tmp_path):
+    network = lively()
     assert max(export_network(network, tmp_path / "net.onnx", "onnx").values()) < 1e-4
 
 
