@@ -50,6 +50,7 @@ def test_the_suite_for_gpus_needs_one(bench: RunBench, monkeypatch: pytest.Monke
     assert "suite=[gpu] needs a GPU" in done.err and "toy=true" in done.err
 
 
+@pytest.mark.slow
 def test_the_suite_for_gpus_has_each_setting_with_and_without(bench: RunBench, tmp_path: Path):
     assert bench("suite=[gpu]").status == 0
     lines = json.loads((tmp_path / "out" / "metrics.json").read_text())["lines"]

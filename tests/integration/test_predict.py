@@ -143,6 +143,7 @@ def test_fifty_photos_five_of_them_broken(predict: Predict, tmp_path: Path) -> N
     assert "45 of 45" in predict("input=in", "output=out", "remover=yl19").err
 
 
+@pytest.mark.slow
 def test_a_result_of_other_settings_or_of_another_version_is_made_again(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ def test_other_machines_need_a_password(
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_password_is_asked_for(tmp_path: Path) -> None:
     with (
         started(tmp_path, "removers=[identity]", "auth=me:secret, too") as running,
@@ -222,6 +223,7 @@ def test_the_page_in_a_browser(demo: Demo, tmp_path: Path) -> None:
     assert not abroad  # no font, script or counter from elsewhere
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_pictures_of_the_documentation(demo: Demo, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """The page with its examples: at the start, with a result, in the dark, with several photos, on a phone.
