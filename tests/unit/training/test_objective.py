@@ -62,10 +62,10 @@ def forgotten() -> Any:
 @pytest.mark.parametrize(
     ("architecture", "batch"),
     [
-        ("crrn", mixtures()),
-        ("crrn", mixtures(35, 41, known=False)),
+        pytest.param("crrn", mixtures(), marks=pytest.mark.slow),
+        pytest.param("crrn", mixtures(35, 41, known=False), marks=pytest.mark.slow),
         ("gin", mixtures()),
-        ("ceilnet", mixtures(known=False)),
+        pytest.param("ceilnet", mixtures(known=False), marks=pytest.mark.slow),
     ],
 )
 def test_forward_and_loss_are_one_graph(architecture: str, batch: Mixture) -> None:
