@@ -80,6 +80,7 @@ def whole(zygote: Zygote, photos: Path) -> tuple[Path, int]:
     return zygote.folder / "runs/whole", events
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(zygote: Zygote, photos: Path, whole: tuple[Path, int]) -> None:
     run, _ = whole
     rng = random.Random(2)
@@ -99,6 +100,7 @@ def test_killed_at_random_moments(zygote: Zygote, photos: Path, whole: tuple[Pat
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
+@pytest.mark.slow
 def test_a_torn_checkpoint_gives_way_to_the_one_before_it(
     zygote: Zygote, photos: Path, whole: tuple[Path, int], damage: str
 ) -> None:

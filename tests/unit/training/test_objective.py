@@ -77,6 +77,7 @@ def test_forward_and_loss_are_one_graph(architecture: str, batch: Mixture) -> No
     assert graphs.count == 1
 
 
+@pytest.mark.slow
 def test_bfloat16_and_channels_last() -> None:
     net = named("crrn", 1 / 64).to(memory_format=torch.channels_last)
     loss, batch = ReconstructionLoss(**JOINT), mixtures()
