@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import re
 import shutil
 import stat
 import struct
@@ -35,7 +36,9 @@ DEPTH = 3
 CHUNK = 1 << 20
 _TORN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, ValueError, struct.error)
 """What the readers raise on data that is no archive's."""
-LITTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""No photo's name has these, and a message that quotes them is no longer one line."""
+LITTER = ("__MACOSX", ".DS_Store", "Icon\r", "Thumbs.db")
 
 
 def unpack(
@@ -262,10 +265,12 @@ class _InParts:
 def _inside(archive: Path, folder: Path, name: str) -> Path | None:
     """Where a member goes; None for what operating systems leave in archives."""
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]) or "\0" in name:
+    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
         raise _unsafe(archive, name, "leads out of its folder")
     if any(part in LITTER for part in path.parts) or path.name.startswith("._"):
         return None
+    if CONTROL.search(name):
+        raise _unsafe(archive, name, "has a line break or another control character in its name")
     return folder.joinpath(*path.parts)
 
 

@@ -201,6 +201,8 @@ BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "fifo": ("a.tar.gz", lambda path: tarred(path, (member("l", tarfile.FIFOTYPE), b"")), "or a device"),
     "bomb": ("a.zip", lambda path: zipped(path, {"zeros": bytes(80 << 20)}), "far more than pictures"),
     "twice": ("a.tar.gz", lambda path: tarred(path, (member("a"), b"1"), (member("a"), b"2")), "holds a twice"),
+    "line break": ("a.tar.gz", lambda path: tarred(path, *[(member("a\nb"), b"1")] * 2), "control character"),
+    "zip line break": ("a.zip", lambda path: zipped(path, {"a\u2028b.zip": b"1"}), "control character"),
     "encrypted": ("a.zip", encrypted, "is encrypted"),
     "checksum": ("a.zip", with_a_wrong_checksum, "is torn"),
     "cut": ("a.tar.gz", cut, "is torn"),
@@ -223,8 +225,9 @@ def test_a_bad_archive_is_refused_and_leaves_nothing(
     (tmp_path / "work").mkdir()
     archive = make(tmp_path / name)
     before = {path.name for path in tmp_path.rglob("*")}
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=says) as caught:
         unpack([archive], tmp_path / "work/target")
+    assert len(str(caught.value).splitlines()) == 1
     assert {path.name for path in tmp_path.rglob("*")} == before
 
 
