@@ -33,17 +33,13 @@ if [ "$part" != evaluation ]; then
     done
 fi
 if [ "$part" != training ]; then
-    evaluations=
-    for strength in 60 100; do
-        for photographer in same_photographer other_photographer; do
-            name=${photographer}_$strength
-            "$python" -m src.eval name=$name protocol='[crrn]' strength=$strength cases=0 benchmark='[folder]' \
-                benchmark.folder.root=$folders/$photographer "benchmark.folder.scene_pattern='([^_]+_[^_]+)'" \
-                removers='{crrn_small: crrn-small, scenes6: runs/finetune/scenes6, scenes12: runs/finetune/scenes12}'
-            evaluations+="${evaluations:+,}evaluations/$name"
-        done
+    for photographer in same_photographer other_photographer; do
+        "$python" -m src.eval name=${photographer}_60 protocol='[crrn]' strength=60 cases=0 benchmark='[folder]' \
+            benchmark.folder.root=$folders/$photographer "benchmark.folder.scene_pattern='([^_]+_[^_]+)'" \
+            removers='{crrn_small: crrn-small, scenes6: runs/finetune/scenes6, scenes12: runs/finetune/scenes12}'
     done
-    "$python" -m src.report name=finetune evaluations="[$evaluations]" pictures=0 \
+    "$python" -m src.report name=finetune pictures=0 \
+        evaluations='[evaluations/same_photographer_60,evaluations/other_photographer_60]' \
         runs='[runs/finetune/scenes6,runs/finetune/scenes12]' \
         'question="What does fine-tuning on one'"'"'s own pairs bring?"'
 fi

@@ -134,6 +134,30 @@ def test_what_real_pairs_bring() -> None:
         assert all(one["matched_gain_psnr"] > 0 for one in means) == (network == "pairs")
 
 
+def test_what_fine_tuning_brings() -> None:
+    record = RECORDS["finetune"]
+    of = {name: evaluated["results"][0]["removers"] for name, evaluated in record["evaluations"].items()}
+    same, other = (of[f"{who}_photographer_60"] for who in ("same", "other"))
+    _, *table = rows(section("docs/finetune.md", "How many pairs"))
+    for (_, *figures), network in zip(table, ("crrn_small", "scenes6", "scenes12"), strict=True):
+        found = []
+        for removers in (same, other):
+            metrics = removers[network]["metrics"]
+            for name in ("gain_psnr", "matched_gain_psnr"):
+                one = metrics[name]
+                found.append(f"{one['mean']:+.2f} ± {(one['high'] - one['low']) / 2:.2f}")
+            found.append(f"{metrics['harm_rate']['mean']:.0%}".replace("%", " %"))
+        assert [cell.replace("−", "-") for cell in figures] == found, network
+    text = page("docs/finetune.md")
+    for network, scenes in (("scenes6", 6), ("scenes12", 12)):
+        pairs = record["runs"][network]["data"]["pairs"]
+        assert pairs["training scenes"] + pairs["held-out scenes"] == scenes
+        assert f"{pairs['training scenes']} of {scenes} scenes ({pairs['training']} photos)" in text
+    images = [removers["identity"]["images"] for removers in (same, other)]
+    assert f"{images[0]} photos of six other scenes of the same photographer" in text
+    assert f"{images[1]} photos of another photographer" in text
+
+
 def test_table_2_is_its_record() -> None:
     spec = importlib.util.spec_from_file_location("table2", ROOT / "experiments/table2.py")
     assert spec and spec.loader
