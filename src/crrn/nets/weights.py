@@ -205,4 +205,5 @@ def skeleton(record: dict[str, Any], path: Path | str = "the file", plugins: Col
     try:
         return build_network(record, plugins, meta=True)
     except ConfigError as error:
-        raise CheckpointError(f"{path} names a network that cannot be built: {error}") from error
+        reason = " ".join(str(error).split())  # it quotes what the file holds
+        raise CheckpointError(f"{path} names a network that cannot be built: {reason}") from error

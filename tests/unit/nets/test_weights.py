@@ -123,6 +123,15 @@ def test_a_header_with_line_breaks_is_told_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_record_with_line_breaks_is_told_in_one_line(tmp_path, trained):
+    path, network = tmp_path / "net.ckpt", trained("gin")
+    state = {f"net.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "crrn": {"net": record_of(network) | {"head": "a\nb"}}}, path)
+    with pytest.raises(CheckpointError, match="head=a b is unknown") as caught:
+        load_network(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 @pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
 def test_a_torn_file(tmp_path, trained, share, suffix):
