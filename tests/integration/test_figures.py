@@ -42,9 +42,21 @@ from crrn.solvers import SOLVERS
 from crrn.training.guards import LATER
 from tests.integration.conftest import ROOT
 
-NAMES = {"sir2": "SIR2", "real20": "Real20", "nature20": "Nature20"}
+NAMES = {"sir2": "SIR2", "real20": "Real20", "nature20": "Nature20", "ceilnet_synthetic": "CEILNet"}
 """How prose calls a benchmark."""
 
+
+RECIPES = (
+    "photo",
+    "photo_seed_2",
+    "late_pairs",
+    "tone_matched",
+    "few_pairs",
+    "many_pairs",
+    "no_transfer",
+    "random_encoder",
+)
+"""The rows of experiments/recipes in docs/results.md."""
 
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*/README.md")]
 
@@ -95,7 +107,8 @@ def test_the_shipped_networks_figures_are_those_of_the_experiment() -> None:
         return float(figures[name, protocol]["metrics"]["harm_rate"])
 
     images = {result["benchmark"]: str(result["removers"]["identity"]["images"]) for result in results}
-    assert rows_with_slash("docs/results.md") == [
+    _, *shipped = rows(section("docs/results.md", "The network that ships"))
+    assert shipped == [
         [name, images[name], *each, f"{harm(name, 'crrn'):.0%}"] for name, each in zip(sets, means("crrn"), strict=True)
     ]
     head, *table = [row for row in rows(section("README.md", "Results")) if len(row) == len(sets) + 1]
@@ -110,8 +123,11 @@ def test_the_shipped_networks_figures_are_those_of_the_experiment() -> None:
         f"On {held['images']} held-out pairs it gains {gains['gain_psnr']:.2f} dB and {gains['gain_ssim']:.4f} in "
         f"SSIM, and {gains['harm_rate']:.0%} of the images become worse." in page("docs/results.md")
     )
-    (minutes,) = re.findall(r"Time: (\d+ minutes) on 2 CPU cores", "\n".join(card["training"]))
-    assert f"trained in {minutes} on two" in page("docs/results.md") and f"for {minutes} on two" in page("README.md")
+    ((first, then),) = re.findall(
+        r"Time: (\d+) minutes on 2 CPU cores, then (\d+) minutes", "\n".join(card["training"])
+    )
+    for text in ("README.md", "docs/results.md"):
+        assert f"trained for {first} minutes on two CPU cores, then for {then} on one" in page(text)
     strength = card["prediction"]["strength"]
     for name, words in (
         ("README.md", "at its default strength of {}"),
@@ -158,6 +174,32 @@ def test_what_fine_tuning_brings() -> None:
     assert f"{images[1]} photos of another photographer" in text
 
 
+def test_the_published_networks_rows() -> None:
+    evaluated = RECORDS["results"]["evaluations"]
+    head, *table = rows(section("docs/results.md", "Beside published networks"))
+    assert len(table) == 2 and head[-1].startswith(default_model())
+    for (*_, name, published, gains, ours), evaluation in zip(table, ("ragnet", "ibcln"), strict=True):
+        (of,) = (one["removers"] for one in evaluated[evaluation]["results"] if one["protocol"] == "errnet")
+        theirs, own = (
+            {key: one["mean"] for key, one in of[label]["metrics"].items()} for label in (name, default_model())
+        )
+        assert published == f"{theirs['psnr']:.2f} / {theirs['ssim']:.4f}"
+        for cell, one in ((gains, theirs), (ours, own)):
+            assert cell == f"{one['gain_psnr']:+.2f} ({one['matched_gain_psnr']:+.2f}), {one['harm_rate']:.0%}"
+        assert f"{name} reaches {theirs['psnr']:.2f} dB" in page(
+            "README.md"
+        ) or f"{name} {theirs['psnr']:.2f} dB" in page("README.md")
+
+
+def test_the_recipes_are_those_of_the_runs() -> None:
+    runs = [json.loads((ROOT / "experiments/recipes/metrics.json").read_text())["runs"][name] for name in RECIPES]
+    _, *table = rows(section("docs/results.md", "Which recipe"))
+    for (_, *cells), run in zip(table, runs, strict=True):
+        found = run["metrics"]
+        gains = [f"{found[f'pairs/{name}_psnr']:+.2f}" for name in ("gain", "matched_gain")]
+        assert cells == [*gains, f"{found['pairs/harm_rate']:.0%}"]
+
+
 def test_table_2_is_its_record() -> None:
     spec = importlib.util.spec_from_file_location("table2", ROOT / "experiments/table2.py")
     assert spec and spec.loader
@@ -180,11 +222,6 @@ def test_table_1_beside_ours() -> None:
     assert len(table) == 9 and all(cells == [f"{mean:.3f}" for mean in means[name]] for name, *cells in table)
     assert all(mean > paper for mean, paper in zip(means["identity"][:2], TABLE_1.rows["CRRN"], strict=False))
     assert all(means[name][1] > TABLE_1.rows[name.upper()][1] for name in ("lb14", "nr17", "ws16"))
-
-
-def rows_with_slash(name: str) -> list[list[str]]:
-    """The rows of a table whose cells are "PSNR / SSIM"."""
-    return [row for row in rows((ROOT / name).read_text()) if any(" / " in cell for cell in row[1:]) and row[0]]
 
 
 def test_the_small_networks_figures_are_those_of_the_experiment() -> None:
