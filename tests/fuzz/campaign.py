@@ -214,7 +214,10 @@ def _watch_writes(stray: list[str], places: list[str]) -> None:
             return
         for path in paths:
             if isinstance(path, str | bytes | os.PathLike):
-                real = os.path.realpath(Path(base, os.fsdecode(path)))
+                place = Path(base, os.fsdecode(path))
+                # These act on a name: what is a link is replaced or removed, and what it points to stays as it is.
+                named = event in ("os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.mkdir")
+                real = str(Path(os.path.realpath(place.parent), place.name)) if named else os.path.realpath(place)
                 if not real.startswith((*places, *HARMLESS)):
                     stray.append(f"{event} {real}")
 

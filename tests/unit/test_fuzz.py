@@ -58,6 +58,12 @@ def far(path: Path, output: Path) -> None:
     Path("/tmp/crrn-fuzz-far").unlink()
 
 
+def through_a_link(path: Path, output: Path) -> None:
+    (output / "link").symlink_to("/tmp/crrn-fuzz-far")
+    (output / "link").write_text("x")
+    Path("/tmp/crrn-fuzz-far").unlink()
+
+
 def memory(path: Path, output: Path) -> None:
     np.ones((campaign._peak() + 2 * campaign.MEMORY) // 8)  # of 8 bytes each, and more than the process ever held
 
@@ -71,6 +77,7 @@ def memory(path: Path, output: Path) -> None:
         (lines, "several lines"),
         (stray, "given/stray"),
         (far, "crrn-fuzz-far"),
+        (through_a_link, "crrn-fuzz-far"),
         (memory, "MiB of memory"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -87,3 +94,15 @@ def test_a_refusal_may_quote_what_no_encoding_has(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(TARGETS, "png", Target(1, TARGETS["png"].make, surrogate))
     outcome = campaign.run("png", 2)
     assert outcome.refused == 2 and not outcome.faults
+
+
+def over_a_link(path: Path, output: Path) -> None:
+    (output / "link").symlink_to("/nowhere/at/all")
+    (output / "new").touch()
+    (output / "new").replace(output / "link")
+
+
+def test_a_link_that_is_replaced_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TARGETS, "png", Target(1, TARGETS["png"].make, over_a_link))
+    outcome = campaign.run("png", 2)
+    assert outcome.taken == 2 and not outcome.faults, outcome.faults
