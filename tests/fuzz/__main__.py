@@ -23,7 +23,8 @@ def main() -> None:
         outcomes.append(run(kind, given.cases or TARGETS[kind].cases, given.seed, given.first))
         print(line(outcomes[-1]), flush=True)
         for number, text in outcomes[-1].faults.items():
-            print(f"{kind} {number}: {text[:600]}", file=sys.stderr, flush=True)
+            shown = text if len(text) <= 1200 else f"{text[:300]} ... {text[-900:]}"
+            print(f"{kind} {number}: {shown}", file=sys.stderr, flush=True)
     total = Outcome("all")
     for one in outcomes:
         total.taken, total.refused = total.taken + one.taken, total.refused + one.refused

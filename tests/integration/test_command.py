@@ -171,9 +171,15 @@ def test_the_other_commands_get_their_arguments(name: str, tmp_path: Path) -> No
     assert done.stdout == own.stdout and done.stdout.startswith("crrn: ")
 
 
-def test_wrong_settings_of_another_command_keep_their_status(crrn: Crrn) -> None:
-    done = crrn("export", "checkpoint=gone.ckpt")
-    assert done.status == 1 and "gone.ckpt is missing" in done.err
+def test_wrong_settings_of_another_command_keep_their_status(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "crrn", "export", "checkpoint=gone.ckpt"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and "gone.ckpt is missing" in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

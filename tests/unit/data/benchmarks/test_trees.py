@@ -216,7 +216,7 @@ def test_masks_belong_to_cases_and_all_others_are_named(tmp_path: Path) -> None:
     assert sorted((p.where, p.what.split()[-1]) for p in found.problems if p.kind == "mask") == [
         ("postcard/Focus/12/11/12-1-11", "mask"),
         ("solidobject/4/Thickness/10", f"{tmp_path}/masks/solidobject/4/Thickness/10.*"),
-        ("wildscene/9", "mask"),
+        ("wildscene/9", "case"),
     ]
 
 
