@@ -18,6 +18,7 @@ from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
+from crrn.errors import RunError
 from crrn.files import append, write_atomically
 from crrn.layers import Layers
 from crrn.nets.network import training_estimate
@@ -69,11 +70,18 @@ class CsvCurves(Logger):
 
     @rank_zero_only
     def resume(self, step: int) -> None:
-        """Reads back the rows up to ``step`` and drops later ones: the steps after the checkpoint are trained again."""
+        """Reads back the rows up to ``step`` and drops later ones: the steps after the checkpoint are trained again.
+        RunError where the file is damaged."""
         if self.path.exists():
-            text = self.path.read_text()
-            whole = text[: text.rfind("\n") + 1]  # a killed process may have left half of a row
-            rows = {int(row["step"]): row for row in csv.DictReader(io.StringIO(whole))}
+            try:
+                text = self.path.read_text(encoding="utf-8")
+                whole = text[: text.rfind("\n") + 1]  # a killed process may have left half of a row
+                rows = {int(row["step"]): row for row in csv.DictReader(io.StringIO(whole))}
+            except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+                reason = " ".join(str(error).split())
+                raise RunError(
+                    f"{self.path} is damaged: {reason}. Move it away, and the run goes on with new curves."
+                ) from error
             self.rows = {
                 at: {k: v for k, v in row.items() if k != "step" and v} for at, row in rows.items() if at <= step
             }

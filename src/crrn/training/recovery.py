@@ -22,7 +22,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     removed, lest it take the place of the whole one before it.
 
     Raises:
-        CheckpointError: there are checkpoints, but none of them is whole.
+        CheckpointError: there are checkpoints, but none of them is whole, or one is a folder.
     """
     found = [path for path in (folder / LAST, folder / PREVIOUS) if path.exists()]
     torn = [path for path in found if not is_whole(path)]
@@ -30,6 +30,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
     if whole:
         if torn:
             log.warning("%s is torn; going on from %s.", torn[0], whole[0])
+            if torn[0].is_dir():
+                raise CheckpointError(f"{torn[0]} is a folder, not a checkpoint: move it away.")
             if torn[0].name == LAST:
                 torn[0].unlink(missing_ok=True)
         return whole[0]

@@ -53,6 +53,24 @@ def test_new_rows_are_appended_and_a_changed_row_or_column_writes_the_file_anew(
     assert [row["b"] for row in rows] == ["", "", "3.0", "5.0", ""]
 
 
+@pytest.mark.parametrize("content", [b"step,a\n1,\xff\n", b"a,b\n1,2\n", b"step,a\nx,1\n", b"a,step\n1\n"])
+def test_damaged_curves_are_named_and_kept(tmp_path: Path, content: bytes):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="Move it away") as refused:
+        CsvCurves(tmp_path).resume(3)
+    assert str(refused.value).startswith(f"{path} is damaged") and len(str(refused.value).splitlines()) == 1
+    assert path.read_bytes() == content
+
+
+def test_a_folder_in_the_place_of_a_checkpoint_is_named_and_kept(tmp_path: Path):
+    torch.save({"step": 1}, tmp_path / "previous.ckpt")
+    (tmp_path / "last.ckpt").mkdir()
+    with pytest.raises(CheckpointError, match=r"last\.ckpt is a folder"):
+        newest_checkpoint(tmp_path)
+    assert (tmp_path / "last.ckpt").is_dir()
+
+
 def test_half_a_row_that_a_killed_process_left_is_dropped(tmp_path: Path):
     curves = CsvCurves(tmp_path)
     for step in range(1, 15):
