@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 CHECKED = {
-    "gradio": ("6", "6.31.0"),
+    "gradio": ("6.31", "6.31.0"),
     "lightning": ("2.6.4", "2.6.6"),
     "optuna": ("4.0.0", "5.0.0"),
     "torch": ("2.11.0", "2.15.0"),
