@@ -93,8 +93,8 @@ def page(rows: list[tuple[int, float, float, float, float]], photos: int, size: 
     what = (
         f"{photos} JPEG photos of {size} pixels, model {used} with its own settings, one thread for each process. crrn "
         f"{crrn.__version__}, {processor()}, {os.cpu_count()} cores. The load average at the end was "
-        f"{os.getloadavg()[0]:.1f}: above the number of processes, other programs took part of the machine, and only "
-        "the CPU seconds tell of crrn."
+        f"{os.getloadavg()[0]:.1f}. Where it is above the number of processes, other programs took part of the "
+        "machine, and only the CPU seconds tell of crrn."
     )
     lines = [
         "# Throughput of `src.predict`",
