@@ -2,8 +2,8 @@
 # How do the network that ships, networks of 20 CPU minutes, classical methods and published networks fare on photos?
 #   experiments/results.sh PHOTOS PAIRS BENCHMARKS [training|evaluation|report]
 # BENCHMARKS holds SIR2, real20, nature20, ceilnet_synthetic, and published outputs: peers/ragnet (of real20_300), peers/ibcln.
-# `crrn` is the network that experiments/real_photos.sh trains with pairs; NAFNet
-# of 16 channels trains as long, on the same photos and pairs. NR17 and WS16 take seconds an image: wild scenes alone.
+# `crrn` is the network that experiments/real_photos.sh trains with pairs; NAFNet of 16 channels trains as long, on the same
+# photos and pairs. NR17 and WS16 take seconds an image: of SIR2 the wild scenes alone.
 set -euo pipefail
 photos=$1 pairs=$2 benchmarks=$3 part=${4:-all}
 python=${PYTHON:-python}

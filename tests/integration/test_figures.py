@@ -192,7 +192,7 @@ def test_the_published_networks_rows() -> None:
 
 
 def test_the_recipes_are_those_of_the_runs() -> None:
-    runs = [json.loads((ROOT / "experiments/recipes/metrics.json").read_text())["runs"][name] for name in RECIPES]
+    runs = [RECORDS["recipes"]["runs"][name] for name in RECIPES]
     _, *table = rows(section("docs/results.md", "Which recipe"))
     for (_, *cells), run in zip(table, runs, strict=True):
         found = run["metrics"]

@@ -27,8 +27,7 @@ class Sources:
         pairs: folders of real pairs, each with ``blended`` and ``transmission_layer`` (and ``reflection_layer``),
             `crrn.data.PairSource` objects, or benchmarks of `crrn.data.benchmarks`.
         pair_share: the share of pairs in each batch, rounded to whole rows. {progress: share} changes it during a
-        stage:
-            with {0: 0.1, 0.7: 0.4} it is 0.4 from 70 % of the stage on.
+            stage: with {0: 0.1, 0.7: 0.4} it is 0.4 from 70 % of the stage on.
         pair_sampling: "scene" draws a scene, then one of its photos; "photo" draws each photo equally often.
         pair_tone: "keep" leaves the background as it is. "match" fits its colour to the photo's, so that the network is
             not rewarded for guessing the exposure (our choice, see `crrn.data.tone`).
@@ -88,7 +87,7 @@ class Batches:
     Attributes:
         batch_size: samples in a step, over all devices (our choice; the paper gives none).
         sizes: "HEIGHTxWIDTH" of the batches (the paper's two). Each batch has one of them, drawn at random (our
-        choice).
+            choice).
         samples_per_epoch: the paper's 14,754.
         scale: None squeezes each whole photo to the batch's size, as the paper's experiments do. (low, high) crops a
             window of the batch's aspect ratio. Its sides are U[low, high] times those of the largest such window.
