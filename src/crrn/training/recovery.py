@@ -29,9 +29,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
     whole = [path for path in found if path not in torn]
     if whole:
         if torn:
-            log.warning("%s is torn; going on from %s.", torn[0], whole[0])
             if torn[0].is_dir():
                 raise CheckpointError(f"{torn[0]} is a folder, not a checkpoint: move it away.")
+            log.warning("%s is torn; going on from %s.", torn[0], whole[0])
             if torn[0].name == LAST:
                 torn[0].unlink(missing_ok=True)
         return whole[0]
